@@ -1,0 +1,94 @@
+"""``jaxir COMMAND ...``: finds the command's file, runs it, turns a user's mistake into a sentence."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+import types
+from collections.abc import Sequence
+
+from absl import flags
+
+from jaxir.checks import InputError, nearest
+
+# One file per command; the line is what `jaxir --help` shows. A dict, not a scan of the folder, so
+# that `jaxir --help` answers without importing jax.
+COMMANDS = {
+    "quickstart": "the whole job on text that every machine has: train, index, evaluate, report",
+    "prepare": "read a collection once and write it as a data set for training and evaluation",
+    "train": "train an encoder from a config",
+    "encode": "encode a collection's documents (or queries) to vectors on disk",
+    "index": "build an exact or ScaNN index from vectors",
+    "search": "search with a query, or with queries from standard input",
+    "evaluate": "compare runs, or encode, index, search and measure in one go",
+    "doctor": "check an encoder or an index for silent failures",
+}
+
+HELP = """jaxir: neural information retrieval in JAX
+
+usage: jaxir COMMAND [--flag=value ...]
+
+{commands}
+
+jaxir COMMAND --help shows a command's flags and an example."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The entry point: exits with 0, or with 2 after one sentence on standard error."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        lines = "\n".join(f"  {name:<12}{line}" for name, line in COMMANDS.items())
+        print(HELP.format(commands=lines))
+        return
+    if argv[0] == "--version":
+        import jaxir
+
+        print(jaxir.__version__)
+        return
+    name, rest = argv[0], argv[1:]
+    if name not in COMMANDS:
+        _stop(f"unknown command {name!r}.{nearest(name, COMMANDS)} See: jaxir --help")
+    try:
+        command = importlib.import_module(f"jaxir.cli.{name.replace('-', '_')}")
+        values = flags.FlagValues()  # one per call: commands never share or leak flags
+        command.define(values)
+        if any(a in ("--help", "-h", "-help") for a in rest):
+            print(_help(command, values))
+            return
+        positional = values([f"jaxir {name}", *rest])[1:]
+        command.run(values, positional)
+    except InputError as error:
+        _stop(str(error))
+    except flags.Error as error:
+        _stop(f"{error} (jaxir {name} --help lists the flags)")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _stop(f"the disk is full: {error.filename or ''} {error.strerror}".replace("  ", " "))
+        if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EROFS):
+            _stop(f"{error.filename}: {error.strerror}")
+        raise
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _help(command: types.ModuleType, values: flags.FlagValues) -> str:
+    lines = []
+    for name in sorted(values):
+        flag = values[name]
+        if name != flag.name:  # the short form is shown beside the long one
+            continue
+        short = f", -{flag.short_name}" if flag.short_name else ""
+        default = "" if flag.default in (None, "", [], False) else f" (default: {flag.default})"
+        lines.append(f"  --{name}{short}\n      {flag.help}{default}")
+    return f"{(command.__doc__ or '').strip()}\n\nflags:\n" + "\n".join(lines)
+
+
+def _stop(sentence: str) -> None:
+    print(f"jaxir: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

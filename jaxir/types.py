@@ -1,0 +1,118 @@
+"""The words that every room of jaxir uses.
+
+All of them are NamedTuples: pytrees for jax where they hold arrays, plain records where they hold
+text. An absent field is ``None``. Names follow ir_datasets and ir-measures.
+
+Shapes: b queries in a batch, n listed documents per query, l tokens, d dimensions, p known positives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+Array = jax.Array
+Params = Any
+"""A pytree of arrays: nested dicts with readable paths."""
+
+Side = Literal["query", "doc"]
+Kind = Literal["dense", "sparse", "tokens"]
+
+
+class Tokens(NamedTuple):
+    """Token ids with the mask of real ones. Padding ids are arbitrary; only ``mask`` is read."""
+
+    ids: Array  # [..., l] int32
+    mask: Array  # [..., l] bool, True = real
+
+
+class Batch(NamedTuple):
+    """One training batch: b queries, each with its own list of n documents.
+
+    Column 0 is a positive by convention, but ``labels`` is what losses read: 1 and 0, or grades.
+    ``where`` is False on documents that only fill a ragged list. ``query_id`` and ``doc_id`` are row
+    numbers in the prepared data set; equal ids mean the same text. ``known`` lists documents known to
+    be relevant to the query (padded with -1), so that they are never used as its negatives.
+    """
+
+    query: Tokens  # ids [b, lq]
+    docs: Tokens  # ids [b, n, ld]
+    labels: Array  # [b, n] float32
+    where: Array  # [b, n] bool
+    teacher: Array | None = None  # [b, n] float32
+    query_id: Array | None = None  # [b] int32
+    doc_id: Array | None = None  # [b, n] int32
+    known: Array | None = None  # [b, p] int32
+
+
+class Reps(NamedTuple):
+    """What an encoder returns; ``mask`` only for one vector per token (late interaction).
+
+    ``values``: dense [..., d]; sparse [..., v], non-negative; tokens [..., t, d] with mask [..., t].
+    """
+
+    values: Array
+    mask: Array | None = None
+
+
+class BatchReps(NamedTuple):
+    """The encoded batch: what an objective sees of the model."""
+
+    query: Reps  # values [b, d]
+    docs: Reps  # values [b, n, d]
+
+
+class Encoder(NamedTuple):
+    """A text encoder as a pair of pure functions and three facts about its output.
+
+    ``init(key) -> params``;
+    ``encode(params, tokens, *, side="query"|"doc", layers=None, key=None) -> Reps``, for any leading
+    axes of ``tokens``. ``key`` present means training (dropout on). ``layers=(2, 4)`` returns a tuple
+    with one Reps per layer, through the same head.
+    """
+
+    init: Callable[[Array], Params]
+    encode: Callable[..., Any]
+    kind: Kind = "dense"
+    dim: int = 0
+    normalized: bool = False
+    max_length: int | None = None  # longest input in tokens; None = any
+
+
+class Doc(NamedTuple):
+    doc_id: str
+    title: str
+    text: str
+
+
+class Query(NamedTuple):
+    query_id: str
+    text: str
+
+
+class Qrel(NamedTuple):
+    query_id: str
+    doc_id: str
+    relevance: int
+
+
+class ScoredDoc(NamedTuple):
+    query_id: str
+    doc_id: str
+    score: float
+
+
+class Source(NamedTuple):
+    """A collection: documents, and per split its queries and relevance judgements.
+
+    ``docs`` is an iterable of :class:`Doc` that can be iterated again (streamed, never required to
+    fit in memory); ``queries`` and ``qrels`` map a split name to a sequence. A split may be missing
+    from either; ``name`` appears in logs and reports.
+    """
+
+    name: str
+    docs: Any
+    queries: Mapping[str, Sequence[Query]]
+    qrels: Mapping[str, Sequence[Qrel]]

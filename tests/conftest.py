@@ -1,0 +1,54 @@
+"""Eight fake CPU devices, shape checks at run time, and where the real data sets lie."""
+
+import os
+import pathlib
+import sys
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+# Annotated shapes and types of the functions below are checked at every call in the tests.
+jaxtyping.install_import_hook("jaxir", "beartype.beartype")
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> pathlib.Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """The folder of real data sets named by JAXIR_DATA; skips the test where it is unset."""
+    folder = os.environ.get("JAXIR_DATA")
+    if not folder:
+        pytest.skip("JAXIR_DATA is unset: it names the folder with the real data sets")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def run_jaxir():
+    """Runs the command as a user would, in its own process: run_jaxir("prepare", "--help")."""
+    import subprocess
+
+    def run(*args, input=None, env=None, timeout=300, cwd=None):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        return subprocess.run(
+            [sys.executable, "-m", "jaxir.cli.main", *map(str, args)],
+            input=input,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=timeout,
+            cwd=cwd,
+        )
+
+    return run
