@@ -22,9 +22,7 @@ def check_shape(name: str, array: Any, expected: tuple[int | None, ...]) -> None
     jaxir.checks.InputError: labels has shape (2, 3), expected (2, 4)
     """
     shape = tuple(array.shape)
-    if len(shape) != len(expected) or any(
-        e is not None and s != e for s, e in zip(shape, expected)
-    ):
+    if len(shape) != len(expected) or any(e is not None and s != e for s, e in zip(shape, expected)):
         wanted = ", ".join("any" if e is None else str(e) for e in expected)
         raise InputError(f"{name} has shape {shape}, expected ({wanted})")
 
