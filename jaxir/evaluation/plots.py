@@ -1,0 +1,186 @@
+"""Pictures of a training run and of a comparison, as PNG files. The only file with matplotlib.
+
+Colours are Okabe and Ito's, which people with any colour vision tell apart; no meaning is carried by
+colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from jaxir.checks import InputError
+from jaxir.evaluation.significance import differences
+from jaxir.files import PathLike
+
+BLUE, VERMILION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#8C8C8C"
+_LINES = ((GREEN, "o"), (ORANGE, "s"), (VERMILION, "^"), (BLUE, "D"))
+_STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 12.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+}
+
+
+def loss_curve(path: PathLike, curves: Sequence[Mapping[str, Any]], *, title: str = "Training") -> None:
+    """Training loss over steps, and below it each ``dev...`` value where the rows have one.
+
+    Args:
+      path: the PNG to write.
+      curves: rows of the training log. Rows with ``step`` and ``loss`` make the upper panel, numbers
+        under keys that begin with ``dev`` the lower one.
+
+    Raises:
+      InputError: no row has a step and a loss.
+    """
+    losses = [(r["step"], r["loss"]) for r in curves if "step" in r and "loss" in r]
+    if not losses:
+        raise InputError("no row of the curves has 'step' and 'loss'")
+    dev = {key: _series(curves, key) for key in _dev_keys(curves)}
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 5.6 if dev else 3.8), dpi=130, layout="constrained")
+        axes = figure.subplots(
+            1 + bool(dev), 1, sharex=True, squeeze=False, height_ratios=(3, 2)[: 1 + bool(dev)]
+        )[:, 0]
+        _draw_loss(axes[0], np.array(losses, np.float64))
+        axes[0].set_title(title)
+        if dev:
+            _draw_dev(axes[1], dev)
+        axes[-1].set_xlabel("training step")
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        figure.savefig(path)
+
+
+def gain_loss(
+    path: PathLike,
+    values: Mapping[str, Mapping[str, float]],
+    *,
+    baseline: str,
+    measure: str,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """For each run the per-query differences to ``baseline``, sorted, with wins, ties and losses.
+
+    Args:
+      path: the PNG to write.
+      values: {run: {query_id: value}} of one measure; one panel per run other than the baseline.
+      baseline: the run that the others are compared with.
+      measure: its name, for the axis.
+      notes: {run: text} for the panel's second line, such as the p-value.
+    """
+    others = [name for name in values if name != baseline]
+    if baseline not in values or not others:
+        raise InputError(f"there is nothing to compare with {baseline!r} among {list(values)}")
+    columns = len(others) if len(others) <= 3 else 2
+    rows = -(-len(others) // columns)
+    with matplotlib.rc_context(_STYLE):
+        size = ((6.4, 10.4, 12.6)[columns - 1], 0.4 + 3.8 * rows)
+        figure = Figure(figsize=size, dpi=130, layout="constrained")
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for i, axes in enumerate(panels.flat):
+            if i >= len(others):
+                axes.set_visible(False)
+                continue
+            d = np.sort(differences(values[others[i]], values[baseline]))[::-1]
+            _draw_differences(axes, d, others[i], baseline, (notes or {}).get(others[i], ""))
+        for axes in panels[:, 0]:
+            axes.set_ylabel(f"difference in {measure}")
+        figure.savefig(path)
+
+
+def smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Centred moving average over ``width`` values (an odd number), fewer at both ends.
+
+    >>> smooth(np.array([0.0, 3.0, 0.0, 3.0]), 3).tolist()
+    [1.5, 1.0, 2.0, 1.5]
+    """
+    kernel = np.ones(width)
+    total = np.convolve(values, kernel, mode="same")
+    return total / np.convolve(np.ones_like(values), kernel, mode="same")
+
+
+def _dev_keys(curves: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(k for row in curves for k in row if k.startswith("dev"))
+    return [k for k in keys if any(isinstance(r.get(k), (int, float)) for r in curves)]
+
+
+def _series(curves: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    rows = [(r["step"], r[key]) for r in curves if "step" in r and r.get(key) is not None]
+    return np.array(rows, np.float64).reshape(-1, 2)
+
+
+def _draw_loss(axes: Axes, points: np.ndarray) -> None:
+    steps, losses = points[:, 0], points[:, 1]
+    width = len(losses) // 50 * 2 + 1
+    if width > 1:
+        axes.plot(steps, losses, color=BLUE, alpha=0.28, linewidth=0.9, label="as logged")
+        axes.plot(
+            steps,
+            smooth(losses, width),
+            color=BLUE,
+            linewidth=2,
+            label=f"mean of {width} neighbours",
+        )
+        axes.legend(loc="upper right")
+    else:
+        axes.plot(steps, losses, color=BLUE, linewidth=2, marker="." if len(losses) < 15 else "")
+    axes.set_ylabel("training loss")
+    finite = losses[np.isfinite(losses)]
+    if len(finite) > 20:  # the first steps must not squeeze the rest into a flat line
+        top = finite[1 + len(finite) // 50 :].max()
+        axes.set_ylim(min(0.0, finite.min() * 1.05), top + 0.05 * abs(top))
+    axes.margins(x=0.01)
+
+
+def _draw_dev(axes: Axes, dev: Mapping[str, np.ndarray]) -> None:
+    for (name, points), (colour, marker) in zip(dev.items(), _LINES):
+        best = points[np.argmax(points[:, 1])]
+        label = f"{name.removeprefix('dev').lstrip('/_ ')} (best {best[1]:.3f} at {best[0]:,.0f})"
+        axes.plot(*points.T, color=colour, marker=marker, markersize=4.5, linewidth=1.6, label=label)
+    axes.set_ylabel("development set")
+    axes.legend(loc="lower right")
+    axes.margins(y=0.12)
+
+
+def _draw_differences(axes: Axes, d: np.ndarray, run: str, baseline: str, note: str) -> None:
+    n = len(d)
+    wins, losses = int((d > 0).sum()), int((d < 0).sum())
+    edges = np.arange(n + 1)
+    axes.stairs(np.maximum(d, 0), edges, fill=True, color=BLUE)
+    axes.stairs(np.minimum(d, 0), edges, fill=True, color=VERMILION)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.axhline(d.mean(), color=GREY, linewidth=1.4, linestyle="--")
+    axes.set_title(f"{run} against {baseline}")
+    limit = max(1e-9, np.abs(d).max()) * 1.08
+    axes.set_ylim(-max(limit, 0.2), max(limit, 0.2))
+    axes.set_xlim(0, n)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.set_xlabel(f"{n:,} queries, most gained first")
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2.0}
+    where = axes.transAxes
+    lines = [
+        (0.97, BLUE, f"better: {wins:,} ({wins / n:.0%})"),
+        (0.89, "#555555", f"equal: {n - wins - losses:,} ({(n - wins - losses) / n:.0%})"),
+        (0.81, VERMILION, f"worse: {losses:,} ({losses / n:.0%})"),
+    ]
+    for y, colour, text in lines:
+        axes.text(
+            0.98, y, text, transform=where, ha="right", va="top", color=colour, bbox=box, weight="bold"
+        )
+    mean = f"mean {d.mean():+.3f} (dashed)" + (f", {note}" if note else "")
+    axes.text(0.02, 0.03, mean, transform=where, ha="left", va="bottom", color="#555555", bbox=box)
