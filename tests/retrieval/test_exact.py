@@ -1,0 +1,98 @@
+"""Exact search: both backends against a float64 reference, streaming, float16, ties."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxir.checks import InputError
+from jaxir.retrieval import exact
+
+
+def data(n=3000, q=70, d=24, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(q, d)).astype(np.float32), rng.normal(size=(n, d)).astype(dtype)
+
+
+def reference(queries, docs, k):
+    scores = queries.astype(np.float64) @ docs.astype(np.float64).T
+    rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, rows, axis=1), rows
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+@pytest.mark.parametrize("k", [1, 10, 150])
+def test_finds_the_true_rows(backend, k, dtype):
+    queries, docs = data(dtype=dtype)
+    options = {"block_rows": 512} if backend == "jax" else {}
+    scores, rows = exact.searcher(docs, backend=backend, **options)(queries, k)
+    expected_scores, expected = reference(queries, docs, k)
+    assert scores.dtype == np.float32
+    assert rows.dtype == np.int64
+    np.testing.assert_allclose(scores, expected_scores, rtol=2e-5, atol=2e-5)
+    # Rows may differ from float64's only where scores are equal to rounding.
+    differ = rows != expected
+    assert differ.mean() < 1e-3
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+def test_ties_go_to_the_lowest_row(backend, monkeypatch):
+    monkeypatch.setattr(exact, "SCORES_AT_ONCE", 1)  # 4096 rows per block
+    rng = np.random.default_rng(1)
+    docs = rng.integers(-1, 2, (9000, 4)).astype(np.float32)  # sums are exact, ties everywhere
+    queries = rng.integers(-1, 2, (5, 4)).astype(np.float32)
+    options = {"block_rows": 1024} if backend == "jax" else {}
+    _, rows = exact.searcher(docs, backend=backend, **options)(queries, 6)
+    np.testing.assert_array_equal(rows, reference(queries, docs, 6)[1])
+
+
+def test_backends_agree():
+    queries, docs = data(seed=3)
+    numpy_scores, numpy_rows = exact.searcher(docs, backend="numpy")(queries, 20)
+    jax_scores, jax_rows = exact.searcher(docs, backend="jax", block_rows=1000)(queries, 20)
+    np.testing.assert_array_equal(numpy_rows, jax_rows)
+    np.testing.assert_allclose(numpy_scores, jax_scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fits", [0, 1, 100])
+def test_streams_what_does_not_fit_on_the_device(fits):
+    queries, docs = data(n=2000)
+    per_block = 256 * docs.shape[1] * 4
+    search = exact.device_searcher(docs, block_rows=256, device_bytes=fits * per_block)
+    for _ in range(2):  # the second search uses the blocks that stayed
+        np.testing.assert_array_equal(search(queries, 9)[1], reference(queries, docs, 9)[1])
+
+
+def test_many_queries_are_cut_into_parts():
+    queries, docs = data(n=500, q=600)
+    for backend in ("numpy", "jax"):
+        _, rows = exact.searcher(docs, backend=backend)(queries, 3)
+        assert (rows == reference(queries, docs, 3)[1]).mean() > 0.999
+
+
+def test_no_queries():
+    _, docs = data(n=50)
+    for backend in ("numpy", "jax"):
+        scores, rows = exact.searcher(docs, backend=backend)(np.zeros((0, 24), np.float32), 3)
+        assert scores.shape == rows.shape == (0, 3)
+
+
+@pytest.mark.parametrize("values", [2, 1000])
+def test_two_stage_top_k_is_lax_top_k(values):
+    scores = jax.random.randint(jax.random.key(0), (6, 4096), 0, values).astype(jnp.float32)
+    for k in (1, 5, 32):
+        got, expected = jax.jit(exact.top_k, static_argnums=1)(scores, k), jax.lax.top_k(scores, k)
+        np.testing.assert_array_equal(got[1], expected[1])
+        np.testing.assert_array_equal(got[0], expected[0])
+
+
+def test_lowers_for_every_platform():
+    args = (jnp.ones((4, 8)), jnp.ones((8192, 8)), 0, 8192, *exact._nothing(4, 10))
+    exported = jax.export.export(exact._update, platforms=["cpu", "cuda", "tpu"])(*args)
+    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+
+
+def test_unknown_backend():
+    with pytest.raises(InputError, match=r"backend 'nunpy'.*numpy"):
+        exact.searcher(np.zeros((1, 1), np.float32), backend="nunpy")
