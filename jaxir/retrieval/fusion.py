@@ -35,7 +35,7 @@ def weighted_z_score(runs: Sequence[Run], weights: Sequence[float]) -> Fused:
 
 
 def reciprocal_rank(
-    runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: float = 60
+    runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: int = 60
 ) -> Fused:
     """``sum_i weight_i / (k + rank_i(d))``, ranks from 1; an absent document adds 0.
 

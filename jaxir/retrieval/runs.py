@@ -12,8 +12,8 @@ import math
 import os
 import pathlib
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TextIO
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -135,16 +135,16 @@ def read(path: PathLike) -> Run:
     }
 
 
-def _open_text(path: pathlib.Path) -> TextIO:
+def _open_text(path: pathlib.Path) -> io.TextIOWrapper:
     if not path.is_file():
         raise InputError(f"there is no run file {path}")
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")
-    return path.open(encoding="utf-8")
+    return io.TextIOWrapper(path.open("rb"), encoding="utf-8")
 
 
-def _lines(file: TextIO, path: pathlib.Path) -> Iterator[str]:
+def _lines(file: io.TextIOWrapper, path: pathlib.Path) -> Iterator[str]:
     try:
         yield from file
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path} is no text file, or torn: {error}") from error
