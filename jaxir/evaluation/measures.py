@@ -207,3 +207,37 @@ def _notes(
     if deeper:
         notes.append(f"the run has at most {depth} documents per query: {', '.join(deeper)} see no more")
     return tuple(notes)
+
+
+class Scores(NamedTuple):
+    """Several runs against the same qrels."""
+
+    figures: dict[str, dict[str, float]]  # run -> measure -> mean
+    per_query: dict[str, dict[str, dict[str, float]]]  # run -> measure -> query_id -> value
+    notes: tuple[str, ...]
+
+
+def measure_runs(
+    runs: Mapping[str, Run], qrels: Qrels, measures: str | Sequence[str] = DEFAULT_MEASURES
+) -> Scores:
+    """:func:`measure` for each of ``{name: run}``, with the notes under the runs' names.
+
+    Raises:
+      InputError: as :func:`measure`, naming the run.
+    """
+    parse(measures)  # its errors are about no run in particular
+    found = {}
+    for name, run in runs.items():
+        try:
+            found[name] = measure(run, qrels, measures)
+        except InputError as error:
+            raise InputError(f"run {name}: {error}") from error
+    by_note: dict[str, list[str]] = {}
+    for name, measured in found.items():
+        for note in measured.notes:
+            by_note.setdefault(note, []).append(name)
+    return Scores(
+        {name: measured.mean for name, measured in found.items()},
+        {name: measured.per_query for name, measured in found.items()},
+        tuple(f"{', '.join(names)}: {note}" for note, names in by_note.items()),
+    )

@@ -37,12 +37,12 @@ _STYLE = {
 
 
 def loss_curve(path: PathLike, curves: Sequence[Mapping[str, Any]], *, title: str = "Training") -> None:
-    """Training loss over steps, and below it each ``dev...`` value where the rows have one.
+    """Training loss over steps, and below it the measures on the development set where there are any.
 
     Args:
       path: the PNG to write.
-      curves: rows of the training log. Rows with ``step`` and ``loss`` make the upper panel, numbers
-        under keys that begin with ``dev`` the lower one.
+      curves: rows of the training log. Rows with ``step`` and ``loss`` make the upper panel; the
+        numbers of rows with ``step`` and no ``loss``, which are evaluations, make the lower one.
 
     Raises:
       InputError: no row has a step and a loss.
@@ -115,8 +115,14 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _dev_keys(curves: Sequence[Mapping[str, Any]]) -> list[str]:
-    keys = dict.fromkeys(k for row in curves for k in row if k.startswith("dev"))
-    return [k for k in keys if any(isinstance(r.get(k), (int, float)) for r in curves)]
+    evaluations = [row for row in curves if "step" in row and "loss" not in row]
+    keys = dict.fromkeys(key for row in evaluations for key in row)
+    return [
+        key
+        for key in keys
+        if key not in ("step", "learning_rate", "seconds")
+        and any(isinstance(row.get(key), (int, float)) for row in evaluations)
+    ][: len(_LINES)]
 
 
 def _series(curves: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
@@ -150,9 +156,9 @@ def _draw_loss(axes: Axes, points: np.ndarray) -> None:
 def _draw_dev(axes: Axes, dev: Mapping[str, np.ndarray]) -> None:
     for (name, points), (colour, marker) in zip(dev.items(), _LINES):
         best = points[np.argmax(points[:, 1])]
-        label = f"{name.removeprefix('dev').lstrip('/_ ')} (best {best[1]:.3f} at {best[0]:,.0f})"
+        label = f"{name} (best {best[1]:.3f} at step {best[0]:,.0f})"
         axes.plot(*points.T, color=colour, marker=marker, markersize=4.5, linewidth=1.6, label=label)
-    axes.set_ylabel("development set")
+    axes.set_ylabel("development sample")
     axes.legend(loc="lower right")
     axes.margins(y=0.12)
 

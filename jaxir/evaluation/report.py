@@ -40,7 +40,7 @@ def write_report(
       baseline: the run that the others are compared with; needs ``per_query``.
       results: what ``results.json`` holds besides "runs", "baseline" and "comparisons". "seconds"
         and "corpus" (dicts of numbers) and other plain values are shown on the page, too.
-      curves: rows of the training log (``step``, ``loss``, ``dev...``), for the loss curve.
+      curves: rows of the training log (``metrics.jsonl``), for the loss curve.
       examples: queries with the first hits of each run.
       config: the resolved config as text.
       notes: sentences under the table.

@@ -125,3 +125,14 @@ def test_ties_agree_with_trec_eval_when_there_are_none():
         parsed = ir_measures.parse_measure(name)
         direct = ir_measures.calc_aggregate([parsed], qrels, run)[parsed]
         assert measures.evaluate(run, qrels, name)[name] == pytest.approx(direct), name
+
+
+def test_several_runs_share_their_notes():
+    scores = measures.measure_runs({"x": RUN, "y": RUN}, QRELS, "MRR@10")
+    assert scores.figures["x"] == scores.figures["y"] == measures.evaluate(RUN, QRELS, "MRR@10")
+    assert scores.per_query["y"]["MRR@10"]["q1"] == 0.5
+    assert scores.notes[0].startswith("x, y: 1 of 3 judged queries")
+    with pytest.raises(InputError, match="run y: no query of the run is judged"):
+        measures.measure_runs({"x": RUN, "y": {}}, QRELS)
+    with pytest.raises(InputError, match="unknown measure"):
+        measures.measure_runs({"x": RUN}, QRELS, "zzzz@3")

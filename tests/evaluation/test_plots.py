@@ -18,7 +18,7 @@ CURVES = [{"step": i, "loss": 3 / (i + 1), "lr": 1e-3} for i in range(60)]
 
 def test_the_loss_curve_has_a_panel_more_with_a_dev_measure(tmp_path):
     plots.loss_curve(tmp_path / "plain.png", CURVES)
-    dev = [*CURVES, {"step": 20, "dev/MRR@10": 0.2}, {"step": 40, "dev/MRR@10": 0.3}]
+    dev = [*CURVES, {"step": 20, "MRR@10": 0.2, "seconds": 9.0}, {"step": 40, "dev/MRR@10": 0.3}]
     plots.loss_curve(tmp_path / "dev.png", dev, title="A run")
     assert size(tmp_path / "dev.png")[1] > size(tmp_path / "plain.png")[1]
 

@@ -28,7 +28,7 @@ def test_a_full_report(tmp_path):
             "seconds": {"total": 12.34},
             "corpus": {"docs": 8000, "test": 30},
         },
-        curves=[{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "dev/MRR@10": 0.1}],
+        curves=[{"step": 1, "loss": 2.0}, {"step": 2, "MRR@10": 0.1}],
         examples=[{"query": "a <q>", "note": "+0.5", "hits": {"bm25": [HIT], "dense": []}}],
         config="x: <1>",
         notes=["weight 0.4 & more"],
