@@ -56,7 +56,7 @@ def check_known(what: str, word: str, known: Iterable[str]) -> None:
         )
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: Any) -> None:
     """Raises unless ``value`` > 0. A traced value passes: its sign is unknown at trace time."""
     if isinstance(value, (int, float)) and not value > 0:
         raise InputError(f"{name} is {value}, it must be above 0")

@@ -8,6 +8,8 @@ things inside jaxir, optax and rax.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -179,10 +181,53 @@ def _load_file(path: pathlib.Path) -> Any:
     return module
 
 
-def variant_of(variant: str, known: Sequence[str]) -> str:
-    """For a config's get_config: checks its variant and returns it ('' is the plain config)."""
-    if variant and variant not in known:
-        raise InputError(
-            f"unknown variant {variant!r}.{nearest(variant, known)} Known: {', '.join(known)}"
-        )
-    return variant
+def override(config: Any, key: str, text: str) -> None:
+    """Sets one field, named by its dotted path, from the text of a command line.
+
+    The text is a Python literal (``3e-4``, ``True``, ``("a", "b")``) or, for a field that holds text,
+    the text itself.
+
+    Raises:
+      InputError: the config has no such field (the nearest is suggested), or another type of value.
+    """
+    *parents, name = key.split(".")
+    target = config
+    for part in parents:
+        target = target[part] if hasattr(target, "keys") and part in target else None
+    if target is None or not hasattr(target, "keys") or name not in target:
+        raise InputError(f"the config has no field {key!r}.{nearest(key, _fields(config))}")
+    old = target[name]
+    value: Any = text
+    if not isinstance(old, str):
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(text)
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    try:
+        target[name] = value
+    except TypeError as error:
+        raise InputError(f"{key} is {old!r}, a {type(old).__name__}; {text!r} is not") from error
+
+
+def _fields(config: Any, prefix: str = "") -> list[str]:
+    names = []
+    for name in config:
+        names.append(prefix + name)
+        if hasattr(config[name], "keys"):
+            names += _fields(config[name], f"{prefix}{name}.")
+    return names
+
+
+def variants_of(variant: str, known: Sequence[str]) -> set[str]:
+    """For a config's get_config: the names in ``"squad,smoke"``, each checked; '' is the plain config.
+
+    >>> sorted(variants_of("squad,smoke", ["squad", "smoke"]))
+    ['smoke', 'squad']
+    """
+    names = {name for name in variant.split(",") if name}
+    for name in sorted(names):
+        if name not in known:
+            raise InputError(
+                f"unknown variant {name!r}.{nearest(name, known)} Known: {', '.join(known)}"
+            )
+    return names

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def normalize(x: Float[Array, ...], axis: int = -1, eps: float = 1e-12) -> Float[Array, ...]:
+def normalize(x: Float[Array, ...], axis: int = -1, eps: float = 1e-30) -> Float[Array, ...]:
     """x / ||x||_2, with value 0 and gradient 0 (not NaN) where x is 0.
 
     >>> import jax.numpy as jnp

@@ -14,7 +14,7 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 
 # Annotated shapes and types of the functions below are checked at every call in the tests.
-jaxtyping.install_import_hook("jaxir", "beartype.beartype")
+jaxtyping.install_import_hook("jaxir", "tests.typecheck.check")
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -56,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if any(a in ("--help", "-h", "-help") for a in rest):
             print(_help(command, values))
             return
-        positional = values([f"jaxir {name}", *rest])[1:]
-        command.run(values, positional)
+        command.run(values, _parse(name, command, values, rest))
     except InputError as error:
         _stop(str(error))
-    except flags.Error as error:
-        _stop(f"{error} (jaxir {name} --help lists the flags)")
+    except FloatingPointError as error:  # a run that diverged: no mistake of the command line's
+        print(f"jaxir: {error}", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(f"the disk is full: {error.filename or ''} {error.strerror}".replace("  ", " "))
@@ -71,6 +71,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _parse(name: str, command: types.ModuleType, values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Parses the flags; returns what is no flag. A command may rewrite its arguments beforehand."""
+    if hasattr(command, "arguments"):
+        argv = command.arguments(argv)
+    try:
+        return values([f"jaxir {name}", *argv])[1:]
+    except flags.UnrecognizedFlagError as error:
+        hint = nearest(error.flagname, values)
+        raise InputError(f"jaxir {name} has no flag --{error.flagname}.{hint}") from error
+    except flags.Error as error:
+        raise InputError(f"{error} (jaxir {name} --help lists the flags)") from error
 
 
 def _help(command: types.ModuleType, values: flags.FlagValues) -> str:

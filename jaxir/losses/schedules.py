@@ -36,6 +36,6 @@ def linear_ramp(peak: float, steps: int) -> Schedule:
 def _ramp(peak: float, steps: int, power: int) -> Schedule:
     if steps < 0:
         raise InputError(f"a ramp of {steps} steps: the number must be 0 or more")
-    return lambda t: (
-        peak * jnp.minimum(1.0, (jnp.asarray(t, jnp.float32) + (not steps)) / max(steps, 1)) ** power
-    )
+    if steps == 0:
+        return lambda t: jnp.asarray(peak, jnp.float32)
+    return lambda t: peak * jnp.minimum(1.0, jnp.asarray(t, jnp.float32) / steps) ** power

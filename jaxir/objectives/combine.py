@@ -11,6 +11,7 @@ loss, metrics = objective(reps, batch, step=step, key=key)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ SCORES = {"dot": scoring.dot, "cosine": scoring.cosine}
 TERM_KEYS = ("fn", "on", "weight", "temperature", "score", "negatives")
 
 
-class Objective(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Objective:
     """What training minimises: pure functions of the encoded batch.
 
     ``init(key) -> params`` holds what the objective itself learns (a temperature), {} otherwise.

@@ -1,0 +1,51 @@
+"""jaxir train --config=FILE_OR_NAME[:VARIANT] [--config.KEY=VALUE ...] --workdir=DIR
+
+Trains an encoder. Configs are found by name (quickstart, dense) or by path; any of their fields can be
+changed on the command line. Started again with the same command, a run goes on where it was.
+
+example:
+  jaxir train --config=dense:squad --config.steps=2000 --config.optimizer.learning_rate=3e-4 \\
+    --workdir=runs/squad
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from jaxir.checks import InputError
+from jaxir.config import load_config, override
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("config", None, "config NAME or FILE.py, with :VARIANT", flag_values=values)
+    flags.DEFINE_multi_string(
+        "override", [], "KEY=VALUE of the config; --config.KEY=VALUE is the same", flag_values=values
+    )
+    flags.DEFINE_string("workdir", None, "where everything of this run is kept", flag_values=values)
+    flags.DEFINE_bool("progress", True, "progress bars", flag_values=values)
+
+
+def arguments(argv: list[str]) -> list[str]:
+    """``--config.KEY=VALUE`` -> ``--override=KEY=VALUE``: absl knows no flags with open names."""
+    return ["--override=" + a.removeprefix("--config.") if a.startswith("--config.") else a for a in argv]
+
+
+def run(values: flags.FlagValues, positional: list[str]) -> None:
+    if positional:
+        raise InputError(f"train takes no argument {positional[0]!r}; a field is set by --config.KEY=VALUE")
+    if not values.config:
+        raise InputError("give --config=NAME (such as quickstart or dense) or --config=FILE.py")
+    if not values.workdir:
+        raise InputError("give --workdir=DIR, where everything of this run is kept")
+    config = load_config(values.config)
+    for setting in values.override:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"--config.{key} has no value; write --config.{key}=VALUE")
+        override(config, key, text)
+
+    from jaxir.training.train import train
+
+    state = train(config, values.workdir, progress=values.progress)
+    print(f"trained to step {int(state.step)} of {config.steps} in {values.workdir}")
+    print(f"next: jaxir evaluate --workdir={values.workdir} --source={config.data.source}")

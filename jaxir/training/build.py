@@ -1,0 +1,107 @@
+"""A config -> the parts of a run. Each part is built by one short function that can be called alone."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from jaxir.checks import InputError
+from jaxir.config import Allow, bind, build
+from jaxir.data import feed as feeds
+from jaxir.data import tokenizer as tokenizers
+from jaxir.data.prepare import prepare_spec
+from jaxir.data.prepared import Prepared
+from jaxir.files import PathLike
+from jaxir.types import Encoder
+
+Config = Mapping[str, Any]
+
+
+def build_encoder(config: Config, vocab_size: int, *, allow: Allow = None) -> Encoder:
+    """The encoder of ``config["encoder"]`` for a vocabulary."""
+    return build(config["encoder"], allow=allow, vocab_size=vocab_size)
+
+
+def build_data(config: Config, workdir: PathLike) -> list[tuple[Prepared, float]]:
+    """Prepares (once) and opens the config's data sets, with their weights."""
+    data = config["data"]
+    sources = data["sources"] or (dict(source=data["source"], weight=1.0),)
+    entries = [s if isinstance(s, Mapping) else dict(source=s) for s in sources]
+    folder = pathlib.Path(workdir) / "data"
+    return [(prepare_spec(e["source"], folder), float(e.get("weight", 1.0))) for e in entries]
+
+
+def build_tokenizer(
+    config: Config, data: list[tuple[Prepared, float]], workdir: PathLike, *, limit: int = 1_000_000
+) -> tokenizers.Tokenizer:
+    """Loads ``config["tokenizer"]["path"]``, or trains one on (at most ``limit``) documents.
+
+    The result stands in ``workdir/tokenizer.json``; one that is there already is used as it is, so that
+    a run that goes on has the vocabulary it began with.
+    """
+    path = pathlib.Path(workdir) / "tokenizer.json"
+    if path.is_file():
+        return tokenizers.load(path)
+    options = dict(config["tokenizer"])
+    given = options.pop("path", None)
+    if given:
+        tokenizer = tokenizers.load(given)
+    else:
+        tokenizer = tokenizers.train(_texts(data, config, limit), **options)
+    tokenizer.save(path)
+    return tokenizer
+
+
+def _texts(data: list[tuple[Prepared, float]], config: Config, limit: int) -> Iterator[str]:
+    split = config["data"]["split"]
+    total = sum(min(len(p.docs) + len(p.queries.get(split, ())), limit) for p, _ in data)
+    with tqdm(total=total, desc="tokenizer", unit="text", mininterval=0.5) as bar:
+        for prepared, _ in data:
+            for i, doc in enumerate(prepared.docs):
+                if i >= limit:
+                    break
+                yield f"{doc.title} {doc.text}" if config["data"]["doc_text"] != "text" else doc.text
+                bar.update()
+            for i, query in enumerate(prepared.queries.get(split, ())):
+                if i >= limit:
+                    break
+                yield query.text
+                bar.update()
+
+
+def build_feed(
+    config: Config,
+    data: list[tuple[Prepared, float]],
+    tokenizer: tokenizers.Tokenizer,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> feeds.Feed:
+    """The training batches: batch i is a function of (config, i)."""
+    options = config["data"]
+    for prepared, _ in data:
+        if options["split"] not in prepared.qrels:
+            raise InputError(
+                f"{prepared.name} has no split {options['split']!r} to train on; it has "
+                f"{', '.join(prepared.qrels) or 'none'}"
+            )
+    return feeds.feed(
+        data,
+        tokenizer,
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        split=options["split"],
+        listed=options["listed"],
+        negatives_file=options["negatives_file"],
+        prefixes=dict(config["prefixes"]),
+        max_length=dict(config["max_length"]),
+        ladder=tuple(config["ladder"]),
+        doc_text=options["doc_text"],
+        augment=tuple(bind(a) for a in options["augment"]),
+        same_source_batches=options["same_source_batches"],
+        process_index=process_index,
+        process_count=process_count,
+    )

@@ -1,0 +1,63 @@
+"""Every field of a training config, with its default and what it means."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def default_config() -> ConfigDict:
+    """The config that every file in configs/ starts from. Fields are locked: an unknown one is an error."""
+    return ConfigDict(
+        dict(
+            name="",
+            seed=0,
+            steps=1000,  # optimiser steps
+            batch_size=256,  # queries in the global batch, over all devices and hosts
+            accumulate=1,  # micro-batches per optimiser step; each has its own negatives
+            # Where the pairs come from. A source is what `jaxir prepare --source` takes, or the
+            # directory that it wrote; several at once: sources=(dict(source=..., weight=...), ...).
+            data=dict(
+                source="pydocs",
+                sources=(),
+                split="train",
+                same_source_batches=False,  # each batch from one of several sources
+                listed=0,  # negatives listed with each query: from zero grades or the negatives file
+                negatives_file=placeholder(
+                    str
+                ),  # jsonl: {"query_id": ..., "doc_ids": [...], "scores": [...]}
+                doc_text="text",  # or "title+text"
+                augment=(),  # dict(fn="jaxir.data.augment:...") applied in order
+            ),
+            # dict(path="tokenizer.json"), or how to train one on the documents.
+            tokenizer=dict(kind="wordpiece", vocab_size=8000, lowercase=True, path=placeholder(str)),
+            prefixes=dict(query="", doc=""),  # instructions put before the text
+            max_length=dict(query=32, doc=128),  # tokens; longer texts are cut
+            ladder=(16, 32, 48, 64, 96, 128, 192, 256, 384, 512),  # padded lengths that are compiled
+            encoder=dict(fn="jaxir.models.static:static"),  # vocab_size comes from the tokenizer
+            objective=dict(rank=dict(fn="jaxir.losses:softmax", on="in_batch", temperature=0.05)),
+            optimizer=dict(
+                optimizer=dict(fn="optax:adamw", weight_decay=0.01),
+                learning_rate=1e-3,
+                warmup=0.1,  # share of the run if below 1, else steps
+                decay="cosine",
+                final=0.0,
+                clip_norm=1.0,
+                lr_multipliers=(),  # (path regex, factor)
+                frozen=(),  # path regexes
+            ),
+            ema_decay=placeholder(
+                float
+            ),  # moving average of the weights, used for evaluation and the final model
+            mesh=dict(data=-1, fsdp=1, rules=()),
+            # Retrieval on a sample of the dev split while training.
+            eval=dict(every=0, split="dev", queries=500, docs=5000, measure="MRR@10"),
+            checkpoint=dict(every=0, keep=2),  # every=0: only at the end (and on SIGTERM)
+            log=dict(every=10, tensorboard=False),
+        ),
+        convert_dict=True,
+    )
+
+
+# Fields that may differ between a run and its continuation: they do not change the parameters.
+HARMLESS = ("eval", "checkpoint", "log", "name")

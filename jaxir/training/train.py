@@ -1,0 +1,185 @@
+"""``train(config, workdir)``: a whole run, top to bottom. Started again, it goes on where it was."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from jaxir.checks import InputError
+from jaxir.files import PathLike, fingerprint, read_json, write_json
+from jaxir.objectives import combine
+from jaxir.training import checkpoint as checkpoints
+from jaxir.training.build import build_data, build_encoder, build_feed, build_tokenizer
+from jaxir.training.defaults import HARMLESS
+from jaxir.training.log import Log
+from jaxir.training.loop import fit, stop_on_sigterm
+from jaxir.training.mesh import check_batch_size, make_mesh, shard_batch
+from jaxir.training.optimizer import make_optimizer, warmup_schedule
+from jaxir.training.step import State, init_params, init_state, make_train_step
+from jaxir.training.validate import MEASURES, make_validator
+
+
+def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
+    """Trains what ``config`` describes into ``workdir``; resumes from its newest checkpoint.
+
+    Writes config.json, tokenizer.json, metrics.jsonl, data/ and checkpoints/. A run killed at any
+    moment and started again with the same config ends with bitwise the same parameters.
+
+    Raises:
+      InputError: a mistake in the config; or ``workdir`` holds a run of another config.
+      Diverged: a loss became NaN.
+    """
+    workdir = pathlib.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+
+    # Everything that can be wrong is looked at before anything slow begins.
+    mesh = make_mesh(config["mesh"]["data"], config["mesh"]["fsdp"])
+    check_batch_size(config["batch_size"] // config["accumulate"], mesh)
+    if config["steps"] < 1:
+        raise InputError(f"steps is {config['steps']}, it must be at least 1")
+    measure = config["eval"]["measure"]
+    if measure not in MEASURES:
+        raise InputError(f"eval.measure is {measure!r}; known: {', '.join(MEASURES)}")
+    objective = combine(config["objective"])
+    _check_same_run(config, workdir)
+
+    data = build_data(config, workdir)
+    tokenizer = build_tokenizer(config, data, workdir)
+    encoder = build_encoder(config, tokenizer.vocab_size)
+    _check_lengths(config, encoder)
+    feed = build_feed(
+        config, data, tokenizer, process_index=jax.process_index(), process_count=jax.process_count()
+    )
+    config["fingerprint"] = fingerprint(feed.fingerprint, tokenizer.fingerprint)
+    config["prepared"] = [str(p.path) for p, _ in data]
+    write_json(workdir / checkpoints.CONFIG, config)
+
+    steps, options = config["steps"], dict(config["optimizer"])
+    schedule = warmup_schedule(
+        options.pop("learning_rate"),
+        steps,
+        **{k: options.pop(k) for k in ("warmup", "decay", "final")},
+    )
+    key = jax.random.key(config["seed"])
+    shapes = jax.eval_shape(lambda k: init_params(encoder, objective, k), key)
+    tx = make_optimizer(schedule, shapes, **options)
+    rules, decay = config["mesh"]["rules"], config["ema_decay"]
+    multi = mesh if mesh.size > 1 else None
+    state = init_state(encoder, objective, tx, key, mesh=multi, rules=rules, ema=decay is not None)
+    train_step = make_train_step(
+        encoder,
+        objective,
+        tx,
+        seed=config["seed"],
+        mesh=multi,
+        rules=rules,
+        accumulate=config["accumulate"],
+        ema_decay=decay,
+    )
+
+    every, keep = config["checkpoint"]["every"], config["checkpoint"]["keep"]
+    with (
+        checkpoints.open_checkpoints(workdir, keep=keep, best=measure) as manager,
+        stop_on_sigterm() as stop,
+    ):
+        state = checkpoints.restore(manager, state) or state
+        start = int(state.step)
+        if progress and start:
+            tqdm.write(f"going on from step {start} of {steps} in {workdir}")
+        validator = None
+        if config["eval"]["every"]:
+            validator = make_validator(data[0][0], encoder, tokenizer, config)
+
+        def evaluate(state: State) -> dict[str, float]:
+            values = validator((state.params if state.ema is None else state.ema)["encoder"])
+            if progress:
+                shown = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
+                tqdm.write(f"step {int(state.step)}: dev sample  {shown}")
+            return values
+
+        meta = {"fingerprint": config["fingerprint"]}
+        began = time.perf_counter()
+        with Log(workdir, start=start, tensorboard=config["log"]["tensorboard"]) as log:
+
+            def write(step: int, values: Mapping[str, float]) -> None:
+                rate = float(schedule(step - 1))
+                log.write(step, {**values, "learning_rate": rate, "seconds": time.perf_counter() - began})
+
+            state = fit(
+                state,
+                train_step,
+                _batches(feed, start, multi),
+                steps=steps,
+                log_every=config["log"]["every"],
+                log=write,
+                save_every=every,
+                save=lambda state, values: checkpoints.save(manager, state, meta, values),
+                evaluate_every=config["eval"]["every"] if validator else 0,
+                evaluate=evaluate,
+                stop=stop,
+                last_good=lambda: _newest(manager),
+                examples_per_step=config["batch_size"],
+                progress=progress,
+            )
+        manager.wait_until_finished()
+    return state
+
+
+def _batches(feed: Any, start: int, mesh: Any) -> Iterator[Any]:
+    for batch in feed.iterate(start):
+        yield batch if mesh is None else shard_batch(batch, mesh)
+
+
+def _newest(manager: Any) -> str:
+    step = manager.latest_step()
+    return "none" if step is None else f"step {step} in {manager.directory}"
+
+
+def _check_same_run(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """A work directory goes on only with the config it began with."""
+    path = workdir / checkpoints.CONFIG
+    if not path.is_file() or not (workdir / checkpoints.CHECKPOINTS).is_dir():
+        return
+    before, now = _flat(read_json(path)), _flat(_jsonable(config))
+    different = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if key.split(".")[0] not in (*HARMLESS, "fingerprint", "prepared") and before.get(key) != now.get(key)
+    ]
+    if different:
+        shown = "; ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in different[:5])
+        raise InputError(f"{workdir} holds a run of another config ({shown}). Choose another --workdir")
+
+
+def _check_lengths(config: Mapping[str, Any], encoder: Any) -> None:
+    longest = max(config["max_length"].values())
+    if encoder.max_length is not None and longest > encoder.max_length:
+        raise InputError(
+            f"max_length is {longest} tokens and the encoder has positions for {encoder.max_length}: "
+            "lower max_length or raise the encoder's max_positions"
+        )
+    if longest > max(config["ladder"]):
+        raise InputError(f"max_length {longest} is above the ladder's last step {max(config['ladder'])}")
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out.update(_flat(value, f"{prefix}.{key}" if prefix else key))
+    return out
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(v) for v in value]
+    return value

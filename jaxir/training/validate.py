@@ -1,0 +1,95 @@
+"""Retrieval on a sample of the dev split while training: small enough to run every few minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rax
+
+from jaxir.checks import InputError
+from jaxir.data.padding import pad
+from jaxir.data.prepared import Prepared
+from jaxir.data.tokenizer import Tokenizer
+from jaxir.types import Encoder, Params
+
+MEASURES = {
+    "MRR@10": lambda s, y: rax.mrr_metric(s, jnp.minimum(y, 1), topn=10),
+    "nDCG@10": lambda s, y: rax.ndcg_metric(s, y, topn=10, gain_fn=lambda label: label),
+    "R@100": lambda s, y: rax.recall_metric(s, jnp.minimum(y, 1), topn=100),
+}
+BATCH = 128
+
+
+def make_validator(
+    prepared: Prepared,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+) -> Callable[[Params], dict[str, float]]:
+    """``validate(encoder_params) -> {"MRR@10": ..., "nDCG@10": ..., "R@100": ...}``.
+
+    At most ``eval.queries`` queries of ``eval.split`` against their relevant documents and random
+    others up to ``eval.docs`` in all: a smaller corpus than the real one, so the figures are higher
+    than a full evaluation's. nDCG's gains are linear, as trec_eval's.
+
+    Raises:
+      InputError: the data set has no such split.
+    """
+    options = config["eval"]
+    split = options["split"]
+    if split not in prepared.qrels:
+        raise InputError(
+            f"eval.split is {split!r}, which {prepared.name} does not have; it has "
+            f"{', '.join(prepared.qrels)}. Set eval.split, or eval.every=0 to do without"
+        )
+    rng = np.random.default_rng(0)  # the same sample whatever the run's seed: figures compare
+    table = prepared.qrels[split]
+    relevant = np.asarray(table.relevance) > 0
+    every_query = np.unique(np.asarray(table.query_row)[relevant])
+    queries = np.sort(rng.permutation(every_query)[: options["queries"]])
+    chosen = relevant & np.isin(table.query_row, queries)
+    docs = np.unique(np.asarray(table.doc_row)[chosen])
+    others = np.setdiff1d(rng.permutation(len(prepared.docs))[: options["docs"]], docs)
+    docs = np.sort(np.concatenate([docs, others[: max(options["docs"] - len(docs), 0)]]))
+    labels = np.zeros((len(queries), len(docs)), np.float32)
+    at = (
+        np.searchsorted(queries, table.query_row[chosen]),
+        np.searchsorted(docs, table.doc_row[chosen]),
+    )
+    labels[at] = table.relevance[chosen]
+
+    def tokens(side: str, texts: list[str]) -> list[Any]:
+        ids = tokenizer.encode_batch(
+            [config["prefixes"][side] + t for t in texts], max_length=config["max_length"][side]
+        )
+        # One length for all: one compilation a side, and a dev sample is small.
+        length = max(len(i) for i in ids)
+        ids += [ids[0]] * (-len(ids) % BATCH)
+        whole = pad(ids, ladder=tuple(config["ladder"]), length=None) if length else pad(ids, length=1)
+        return [jax.tree.map(lambda x, i=i: x[i : i + BATCH], whole) for i in range(0, len(ids), BATCH)]
+
+    with_title = config["data"]["doc_text"] != "text"
+    found = prepared.docs.rows([int(r) for r in docs])
+    doc_texts = [f"{d.title} {d.text}" if with_title else d.text for d in found]
+    batches = {
+        "query": tokens("query", [prepared.queries[split][int(r)].text for r in queries]),
+        "doc": tokens("doc", doc_texts),
+    }
+    encode = jax.jit(
+        lambda params, batch, side: encoder.encode(params, batch, side=side).values,
+        static_argnums=2,
+    )
+
+    def validate(params: Params) -> dict[str, float]:
+        def vectors(side: str, count: int) -> np.ndarray:
+            parts = [np.asarray(encode(params, b, side), np.float32) for b in batches[side]]
+            return np.concatenate(parts)[:count]
+
+        scores = vectors("query", len(queries)) @ vectors("doc", len(docs)).T
+        return {name: float(fn(scores, labels)) for name, fn in MEASURES.items()}
+
+    return validate

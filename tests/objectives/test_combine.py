@@ -1,0 +1,159 @@
+"""Objectives of named terms: values, weights, metrics, learnable temperature, and the mesh."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import rax
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from jaxir import losses, negatives, scoring
+from jaxir.checks import InputError
+from jaxir.negatives import BLOCKS
+from jaxir.objectives import combine
+from jaxir.types import Batch, BatchReps, Reps, Tokens
+
+RANK = dict(fn="jaxir.losses:softmax", on="in_batch", temperature=0.1)
+
+
+def example(b=8, n=3, d=6):
+    k = jax.random.split(jax.random.key(0), 4)
+    tokens = lambda *shape: Tokens(jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))
+    where = jax.random.bernoulli(k[2], 0.7, (b, n)).at[:, 0].set(True).at[5].set(False)
+    batch = Batch(
+        query=tokens(b, 4),
+        docs=tokens(b, n, 4),
+        labels=jnp.zeros((b, n)).at[:, 0].set(1),
+        where=where,
+        teacher=jax.random.normal(k[3], (b, n)),
+        query_id=jnp.arange(b, dtype=jnp.int32),
+        doc_id=jnp.arange(b * n, dtype=jnp.int32).reshape(b, n).at[1, 0].set(0),
+    )
+    reps = BatchReps(Reps(jax.random.normal(k[0], (b, d))), Reps(jax.random.normal(k[1], (b, n, d))))
+    return reps, batch
+
+
+def test_terms_see_what_on_says():
+    reps, batch = example()
+    objective = combine(
+        dict(
+            rank=RANK,
+            distil=dict(fn="jaxir.losses:margin_mse", on="listed", weight=0.05),
+            lists=dict(fn="rax:softmax_loss", on="listed", temperature=2.0, score="cosine"),
+            sparse=dict(fn="jaxir.losses:flops", on="docs", weight=3.0),
+            short=dict(fn="jaxir.losses:l1", on="query", weight=0.0),
+        )
+    )
+    loss, metrics = objective(reps, batch)
+    c = negatives.in_batch(
+        reps.query.values,
+        reps.docs.values,
+        labels=batch.labels,
+        where=batch.where,
+        doc_id=batch.doc_id,
+        query_id=batch.query_id,
+    )
+    own = scoring.listed(reps.query.values, reps.docs.values)
+    cosines = scoring.listed(reps.query.values, reps.docs.values, scoring.cosine)
+    expected = dict(
+        rank=losses.softmax(c.scores, c.labels, where=c.where, temperature=0.1),
+        distil=losses.margin_mse(own, teacher=batch.teacher, where=batch.where),
+        lists=rax.softmax_loss(cosines / 2.0, batch.labels, where=batch.where),
+        sparse=losses.flops(reps.docs.values, where=batch.where),
+        short=losses.l1(reps.query.values, where=jnp.any(batch.where, -1)),
+    )
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-6)
+    weights = dict(rank=1, distil=0.05, lists=1, sparse=3, short=0)
+    np.testing.assert_allclose(loss, sum(weights[k] * v for k, v in expected.items()), rtol=1e-6)
+    assert 0 <= metrics["rank/top1"] <= 1
+
+
+def test_top1_counts_queries_whose_best_candidate_is_a_positive():
+    reps = BatchReps(Reps(jnp.eye(4)), Reps(jnp.eye(4)[jnp.array([0, 1, 3, 2])][:, None]))
+    batch = example(4, 1)[1]._replace(where=jnp.ones((4, 1), bool), doc_id=None)
+    assert combine(dict(rank=RANK))(reps, batch)[1]["rank/top1"] == 0.5
+
+
+def test_a_weight_may_be_a_schedule_of_the_step():
+    reps, batch = example()
+    ramp = dict(fn="jaxir.losses:quadratic_ramp", peak=2.0, steps=10)
+    objective = combine(dict(sparse=dict(fn="jaxir.losses:flops", on="docs", weight=ramp)))
+    value = losses.flops(reps.docs.values, where=batch.where)
+    for step, weight in ((0, 0.0), (5, 0.5), (10, 2.0)):
+        loss, metrics = jax.jit(objective)(reps, batch, step=step)
+        np.testing.assert_allclose(loss, weight * value, rtol=1e-6)
+        np.testing.assert_allclose(metrics["sparse/weight"], weight, rtol=1e-6)
+
+
+def test_learnable_temperature():
+    reps, batch = example()
+    objective = combine(dict(rank={**RANK, "temperature": dict(init=0.1, min=0.02)}))
+    params = objective.init(jax.random.key(0))
+    fixed = combine(dict(rank=RANK))(reps, batch)[0]
+    np.testing.assert_allclose(objective(reps, batch, params=params)[0], fixed, rtol=1e-5)
+    gradient = jax.grad(lambda p: objective(reps, batch, params=p)[0])(params)
+    assert gradient["rank_log_temperature"] != 0
+    cold = jax.tree.map(lambda x: x - 10, params)
+    np.testing.assert_allclose(objective(reps, batch, params=cold)[1]["rank/temperature"], 0.02, rtol=1e-6)
+
+
+OBJECTIVES = [
+    dict(rank=RANK),
+    dict(rank=dict(fn="jaxir.losses:symmetric_softmax", temperature=0.1)),
+    dict(rank={**RANK, "negatives": dict(blocks=BLOCKS)}),
+    dict(rank={**RANK, "negatives": dict(other_hard_negatives=False)}),
+    dict(
+        rank=RANK,
+        kl=dict(fn="jaxir.losses:kl_divergence", on="listed", weight=0.3),
+        lists=dict(fn="rax:pairwise_logistic_loss", on="listed"),
+        docs=dict(fn="jaxir.losses:flops", on="docs"),
+        query=dict(fn="jaxir.losses:l1", on="query"),
+    ),
+]
+
+
+@pytest.mark.parametrize("shape", [{"data": 1}, {"data": 4}, {"data": 2, "fsdp": 4}], ids=str)
+@pytest.mark.parametrize("terms", OBJECTIVES, ids=lambda t: "+".join(t) + str(len(str(t))))
+def test_loss_metrics_and_gradients_do_not_depend_on_the_mesh(terms, shape):
+    reps, batch = example()
+    objective = combine(terms)
+    axes = tuple(shape)
+    mesh = jax.make_mesh(tuple(shape.values()), axes, axis_types=(AxisType.Auto,) * len(axes))
+
+    def sharded(reps):
+        f = lambda r, b: objective(r, b, step=3, axis_name=axes)
+        return jax.shard_map(f, mesh=mesh, in_specs=P(axes), out_specs=P())(reps, batch)
+
+    got = jax.jit(jax.value_and_grad(sharded, has_aux=True))(reps)
+    one = jax.jit(jax.value_and_grad(lambda r: objective(r, batch, step=3), has_aux=True))(reps)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, one)
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({}, "no terms"),
+        (dict(rank=dict(on="in_batch")), "has no 'fn'"),
+        (dict(rank={**RANK, "on": "in_batches"}), "Did you mean 'in_batch'"),
+        (dict(rank={**RANK, "label_smothing": 0.1}), "Did you mean 'label_smoothing'"),
+        (dict(rank={**RANK, "negatives": dict(block=1)}), "Did you mean 'blocks'"),
+        (dict(rank={**RANK, "on": "listed", "negatives": dict(blocks=1)}), "only for on='in_batch'"),
+        (dict(rank={**RANK, "temperature": -1.0}), "above 0"),
+        (dict(rank={**RANK, "temperature": dict(inti=1)}), "Did you mean 'init'"),
+        (dict(rank={**RANK, "score": "l2"}), "unknown score"),
+        (dict(rank={**RANK, "fn": "jaxir.losses:sofmax"}), "softmax"),
+        (dict(rank={**RANK, "fn": "os:system"}), "allow-import=os"),
+    ],
+)
+def test_bad_terms_say_what_to_change(terms, message):
+    with pytest.raises(InputError, match=message):
+        combine(terms, allow=("jaxir", "rax"))
+
+
+def test_distillation_without_teacher_scores():
+    reps, batch = example()
+    objective = combine(dict(d=dict(fn="jaxir.losses:margin_mse", on="listed")))
+    with pytest.raises(InputError, match="negatives file with scores"):
+        objective(reps, batch._replace(teacher=None))

@@ -1,0 +1,119 @@
+"""The training step: the same parameters whatever the mesh, accumulation, averages, lowering."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxir.checks import InputError
+from jaxir.objectives import combine
+from jaxir.training.mesh import make_mesh, shard_batch
+from jaxir.training.optimizer import make_optimizer
+from jaxir.training.step import init_state, make_loss, make_train_step
+
+from . import toy
+
+RANK = dict(fn="jaxir.losses:softmax", on="in_batch", temperature=dict(init=0.1))
+OBJECTIVE = combine(dict(rank=RANK, flops=dict(fn="jaxir.losses:flops", on="docs", weight=0.1)))
+
+
+def run(mesh=None, steps=3, objective=OBJECTIVE, **options):
+    encoder = toy.encoder()
+    # Plain momentum: Adam divides a gradient that is rounding noise by its own size.
+    tx = optax.sgd(0.3, momentum=0.9)
+    state = init_state(
+        encoder, objective, tx, jax.random.key(0), mesh=mesh, ema=options.get("ema_decay") is not None
+    )
+    step = make_train_step(encoder, objective, tx, mesh=mesh, **options)
+    for batch in toy.batches(count=steps):
+        state, metrics = step(state, batch if mesh is None else shard_batch(batch, mesh))
+    return state, metrics
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (4, 1), (8, 1), (1, 8), (2, 4)], ids=str)
+def test_parameters_and_metrics_do_not_depend_on_the_mesh(shape):
+    one, one_metrics = run()
+    state, metrics = run(make_mesh(*shape))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.params, one.params
+    )
+    for name, value in one_metrics.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_fsdp_shards_parameters_and_moments():
+    state, _ = run(make_mesh(2, 4), steps=1)
+    table = state.params["encoder"]["embedding"]
+    assert {s.data.shape for s in table.addressable_shards} == {(toy.VOCAB // 4, toy.DIM)}
+    moments = [x for x in jax.tree.leaves(state.opt_state) if x.shape == table.shape]
+    assert moments
+    assert all(m.sharding == table.sharding for m in moments)
+
+
+def test_accumulation_equals_one_batch_where_negatives_are_the_querys_own():
+    listed = combine(dict(rank=dict(fn="jaxir.losses:softmax", on="listed", temperature=0.1)))
+    one, four = run(objective=listed)[0], run(objective=listed, accumulate=4)[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), one.params, four.params)
+    with pytest.raises(InputError, match="into 3 micro-batches"):
+        run(objective=listed, accumulate=3)
+
+
+def test_accumulation_over_a_mesh_equals_accumulation_on_one_device():
+    one, many = run(accumulate=2)[0], run(make_mesh(4, 1), accumulate=2)[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one.params, many.params)
+
+
+def test_moving_average_of_the_weights():
+    state, _ = run(steps=2, ema_decay=0.9)
+    first = run(steps=1)[0].params["encoder"]["bias"]
+    second = state.params["encoder"]["bias"]
+    start = toy.encoder().init(jax.random.split(jax.random.key(0))[0])["bias"]
+    after_one = start * 0.1 + first * 0.9  # decay (1 + 0) / (10 + 0)
+    np.testing.assert_allclose(state.ema["encoder"]["bias"], after_one * 2 / 11 + second * 9 / 11, rtol=1e-5)
+
+
+def test_randomness_comes_from_the_seed_and_the_step_alone():
+    encoder = toy.encoder()
+    noisy = encoder._replace(
+        encode=lambda p, t, *, side, key=None, layers=None: encoder.encode(p, t, side=side)._replace(
+            values=encoder.encode(p, t, side=side).values
+            + 0.1 * jax.random.normal(key, (*t.ids.shape[:-1], toy.DIM))
+        )
+    )
+    tx = optax.sgd(1.0)
+
+    def after(first, second, seed=0):
+        state = init_state(noisy, OBJECTIVE, tx, jax.random.key(0))
+        step = make_train_step(noisy, OBJECTIVE, tx, seed=seed)
+        for i in (first, second):
+            state, _ = step(state, toy.batch(i))
+        return state.params["encoder"]["bias"]
+
+    assert (after(0, 1) == after(0, 1)).all()
+    assert (after(0, 1) != after(0, 1, seed=1)).any()
+
+
+def test_the_step_lowers_for_every_platform():
+    encoder, mesh = toy.encoder(), make_mesh(4, 2)
+    loss = make_loss(encoder, OBJECTIVE, mesh)
+    params = {"encoder": encoder.init(jax.random.key(0)), "objective": OBJECTIVE.init(jax.random.key(0))}
+    batch = shard_batch(toy.batch(0), mesh)
+    grad = jax.jit(jax.grad(lambda p, b: loss(p, b, step=jnp.int32(0))[0]))
+    exported = jax.export.export(grad, platforms=["cpu", "cuda", "tpu"])(params, batch)
+    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+
+
+def test_frozen_leaves_stay_bit_for_bit_and_have_no_state():
+    params = {
+        "encoder": toy.encoder().init(jax.random.key(0)),
+        "objective": OBJECTIVE.init(jax.random.key(0)),
+    }
+    tx = make_optimizer(lambda step: 0.1, params, frozen=("embedding",), lr_multipliers=(("bias", 0.0),))
+    state = tx.init(params)
+    assert all(x.shape != (toy.VOCAB, toy.DIM) for x in jax.tree.leaves(state))
+    grads = jax.tree.map(jnp.ones_like, params)
+    updates, _ = jax.jit(tx.update)(grads, state, params)
+    assert (updates["encoder"]["embedding"] == 0).all()
+    assert (updates["encoder"]["bias"] == 0).all()
+    assert updates["objective"]["rank_log_temperature"] != 0
