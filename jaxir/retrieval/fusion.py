@@ -34,9 +34,7 @@ def weighted_z_score(runs: Sequence[Run], weights: Sequence[float]) -> Fused:
     return _weighted(runs, weights, _z_score)
 
 
-def reciprocal_rank(
-    runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: int = 60
-) -> Fused:
+def reciprocal_rank(runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: int = 60) -> Fused:
     """``sum_i weight_i / (k + rank_i(d))``, ranks from 1; an absent document adds 0.
 
     Equal scores rank in the run's own order. Cormack, Clarke, Buettcher, SIGIR 2009, with k = 60.

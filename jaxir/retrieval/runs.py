@@ -128,8 +128,7 @@ def read(path: PathLike) -> Run:
         raise InputError(f"{path} holds no results")
     return {
         query_id: {
-            doc_id: score
-            for doc_id, (score, _) in sorted(found.items(), key=lambda i: (-i[1][0], i[1][1]))
+            doc_id: score for doc_id, (score, _) in sorted(found.items(), key=lambda i: (-i[1][0], i[1][1]))
         }
         for query_id, found in ranked.items()
     }

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxir.checks import InputError
+
 NOT_FOUND = -1
 """Row number where nothing was found; its score is -inf."""
+
+
+def check_k(k: int, n: int) -> None:
+    """Raises an InputError unless 1 <= k <= n, the number of documents."""
+    if k < 1:
+        raise InputError(f"k is {k}, it must be at least 1")
+    if k > n:
+        raise InputError(f"k is {k}, but there are only {n} documents; ask for at most {n}")
 
 
 class RunningTopK:
