@@ -9,9 +9,7 @@ from jaxir.evaluation.measures import Qrels, Run, rank_scores
 from jaxir.types import Doc
 
 
-def choose(
-    values: Mapping[str, float], baseline: Mapping[str, float], *, each: int = 2
-) -> dict[str, str]:
+def choose(values: Mapping[str, float], baseline: Mapping[str, float], *, each: int = 2) -> dict[str, str]:
     """Query ids with a note: ``each`` of the largest gains, the largest losses and joint failures.
 
     >>> choose({"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.5}, {"a": 0.2, "b": 0.5, "c": 0.0, "d": 0.5})
@@ -39,9 +37,7 @@ def show(
     ``read_docs`` gets all needed document ids at once and returns the documents.
     """
     top = {
-        (q, name): list(rank_scores(run.get(q, {}), q))[:hits]
-        for q in chosen
-        for name, run in runs.items()
+        (q, name): list(rank_scores(run.get(q, {}), q))[:hits] for q in chosen for name, run in runs.items()
     }
     docs = read_docs(sorted({d for ids in top.values() for d in ids}))
 

@@ -50,9 +50,7 @@ class Measured(NamedTuple):
     notes: tuple[str, ...]
 
 
-def evaluate(
-    run: Run, qrels: Qrels, measures: str | Sequence[str] = DEFAULT_MEASURES
-) -> dict[str, float]:
+def evaluate(run: Run, qrels: Qrels, measures: str | Sequence[str] = DEFAULT_MEASURES) -> dict[str, float]:
     """The mean over judged queries of each measure, under the name that was asked for."""
     return measure(run, qrels, measures).mean
 

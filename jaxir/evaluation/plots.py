@@ -185,8 +185,6 @@ def _draw_differences(axes: Axes, d: np.ndarray, run: str, baseline: str, note: 
         (0.81, VERMILION, f"worse: {losses:,} ({losses / n:.0%})"),
     ]
     for y, colour, text in lines:
-        axes.text(
-            0.98, y, text, transform=where, ha="right", va="top", color=colour, bbox=box, weight="bold"
-        )
+        axes.text(0.98, y, text, transform=where, ha="right", va="top", color=colour, bbox=box, weight="bold")
     mean = f"mean {d.mean():+.3f} (dashed)" + (f", {note}" if note else "")
     axes.text(0.02, 0.03, mean, transform=where, ha="left", va="bottom", color="#555555", bbox=box)

@@ -46,9 +46,7 @@ def read(path: PathLike) -> dict[str, dict[str, int]]:
             raise InputError(f"{path}, line {number}: expected {columns} columns, got {line[:80]!r}")
         grade = _grade(row.grade)
         if grade is None:
-            raise InputError(
-                f"{path}, line {number}: the grade is {row.grade!r}, expected a whole number"
-            )
+            raise InputError(f"{path}, line {number}: the grade is {row.grade!r}, expected a whole number")
         docs = qrels.setdefault(row.query_id, {})
         if docs.setdefault(row.doc_id, grade) != grade:
             raise InputError(

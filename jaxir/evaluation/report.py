@@ -153,8 +153,7 @@ def _hit(hit: Mapping[str, Any]) -> str:
     right = hit.get("relevant")
     tick = "<b class='tick'>&#10003;</b> " if right else ""
     return (
-        f"<li{' class=right' if right else ''}>{tick}<b>{title}</b> "
-        f"<small>{html.escape(text)}</small></li>"
+        f"<li{' class=right' if right else ''}>{tick}<b>{title}</b> <small>{html.escape(text)}</small></li>"
     )
 
 

@@ -160,7 +160,5 @@ def as_json(table: Table) -> dict[str, dict[str, dict[str, float]]]:
 def plain(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A small table of other facts (seconds, counts) as an HTML element."""
     head = "".join(f"<th>{html.escape(n)}</th>" for n in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -95,9 +95,7 @@ def qrels_targets(qrels: Qrels, query_ids: Iterable[str], doc_ids: Iterable[str]
         advice = "they count with 0; use the queries of the same split"
         found.append(Finding("fail", check, text, advice))
     if without:
-        text = (
-            f"{len(without)} of {len(qrels)} queries have no relevant document, such as {without[0]!r}"
-        )
+        text = f"{len(without)} of {len(qrels)} queries have no relevant document, such as {without[0]!r}"
         advice = "they count with 0 whatever is found; leave them out"
         found.append(Finding("warn", check, text, advice))
     return found or [Finding("ok", check, f"{len(pairs)} relevant pairs of {len(qrels)} queries exist")]

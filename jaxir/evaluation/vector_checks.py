@@ -224,9 +224,7 @@ def recall_against_exact(found: np.ndarray, exact: np.ndarray) -> list[Finding]:
     advice = "search more leaves or reorder more candidates"
     if share < 0.8:
         return [Finding("fail", "ScaNN recall", text, advice)]
-    return [
-        Finding("warn" if share < 0.95 else "ok", "ScaNN recall", text, advice if share < 0.95 else "")
-    ]
+    return [Finding("warn" if share < 0.95 else "ok", "ScaNN recall", text, advice if share < 0.95 else "")]
 
 
 def overlap(found: np.ndarray, exact: np.ndarray) -> float:
