@@ -11,6 +11,8 @@ import jax
 import jaxtyping
 import pytest
 
+import tests.typecheck  # noqa: F401  (named by the hook below)
+
 jax.config.update("jax_num_cpu_devices", 8)
 
 # Annotated shapes and types of the functions below are checked at every call in the tests.

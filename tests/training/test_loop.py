@@ -1,5 +1,6 @@
 """The loop: what is called when, one step late, and how it stops."""
 
+import itertools
 import os
 import signal
 
@@ -141,7 +142,7 @@ def test_a_loss_falls():
     fit(
         init_state(encoder, objective, tx, jax.random.key(0)),
         make_train_step(encoder, objective, tx),
-        toy.batches(),
+        itertools.repeat(toy.batch(0)),
         steps=20,
         log_every=5,
         log=lambda step, values: logged.append(values["loss"]),

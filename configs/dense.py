@@ -1,0 +1,76 @@
+"""A transformer bi-encoder trained from scratch with in-batch negatives.
+
+  jaxir train --config=dense --workdir=runs/dense                    on the docstrings
+  jaxir train --config=dense:squad --workdir=runs/squad              on a data set under $JAXIR_DATA
+  jaxir train --config=dense:squad,static --workdir=runs/squad       with the static encoder
+
+Variants: a data set (squad, squadshifts, medquad, nfcorpus, scifact, wikiqa, trecqa, jaquad: folders
+in BEIR layout under $JAXIR_DATA), static (token embeddings instead of a transformer), smoke (seconds).
+"""
+
+import os
+
+from jaxir.config import variants_of
+from jaxir.training.defaults import default_config
+
+FOLDERS = {
+    "squad": "squad-sentences",
+    "squadshifts": "squadshifts",
+    "medquad": "medquad",
+    "nfcorpus": "nfcorpus",
+    "scifact": "scifact",
+    "wikiqa": "wikiqa",
+    "trecqa": "trecqa",
+    "jaquad": "jaquad",
+}
+
+
+def get_config(variant: str = ""):
+    variants = variants_of(variant, [*FOLDERS, "static", "smoke"])
+    c = default_config()
+    c.name = "dense"
+    c.steps = 1500
+    c.batch_size = 256
+    c.max_length = dict(query=32, doc=64)
+    c.data.augment = (dict(fn="jaxir.data.augment:crop_queries", p=0.3, min_tokens=4, max_tokens=16),)
+    c.tokenizer = dict(kind="wordpiece", vocab_size=16000)
+    c.encoder = dict(
+        fn="jaxir.models.encoder:transformer",
+        layers=2,
+        dim=256,
+        heads=4,
+        ff_dim=1024,
+        positions="rotary",
+        norm_position="pre",
+        pooling="mean",
+        dropout=0.1,
+    )
+    c.objective = dict(rank=dict(fn="jaxir.losses:symmetric_softmax", on="in_batch", temperature=0.05))
+    c.optimizer.learning_rate = 1e-3
+    c.optimizer.optimizer = dict(fn="optax:adamw", weight_decay=0.05)
+    c.eval = dict(every=250, split="dev", queries=500, docs=5000, measure="MRR@10")
+    c.checkpoint.every = 250
+    for name, folder in FOLDERS.items():
+        if name in variants:
+            c.data.source = f"beir:{os.path.join(os.environ.get('JAXIR_DATA', 'data'), folder)}"
+            c.name = f"dense-{name}"
+    if "jaquad" in variants:  # no spaces between words
+        c.tokenizer.kind = "unigram"
+    if "nfcorpus" in variants or "scifact" in variants or "squadshifts" in variants:
+        c.max_length.doc = 128
+    if "static" in variants:
+        c.encoder = dict(fn="jaxir.models.static:static", dim=512)
+        c.optimizer.optimizer = dict(fn="optax:adam")
+        c.optimizer.learning_rate = 2e-2
+        c.batch_size = 512
+    if "smoke" in variants:
+        c.steps, c.batch_size = 4, 8
+        if not variants & set(FOLDERS):
+            c.data.source = "pydocs:json,logging"
+        c.tokenizer.vocab_size = 500
+        c.max_length = dict(query=8, doc=16)
+        if "static" not in variants:
+            c.encoder.update(layers=1, dim=32, heads=2, ff_dim=64)
+        c.eval = dict(every=2, split="dev", queries=10, docs=30, measure="MRR@10")
+        c.checkpoint.every = 2
+    return c
