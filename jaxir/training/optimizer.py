@@ -14,7 +14,7 @@ from jaxir.checks import InputError, check_known, check_positive
 from jaxir.config import Allow, accepts, bind
 
 DECAYS = ("cosine", "linear", "constant")
-NO_DECAY = r"(bias|scale|norm|embedding|token_weight)"
+NO_DECAY = r"(bias|scale|norm|embedding|token_logit)"
 """Leaves that weight decay leaves alone, by path."""
 
 
