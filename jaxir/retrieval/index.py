@@ -1,0 +1,208 @@
+"""An index on disk: built from a vectors directory, opened for search.
+
+``manifest.json`` (kind="index"), ``ids.npy``, ``arrays/``. Everything in it is data: nothing is imported
+or unpickled because an index says so.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+from jaxir.checks import InputError, check_known
+from jaxir.config import check_keywords
+from jaxir.files import PathLike, new_directory, read_manifest, write_manifest
+from jaxir.retrieval import exact, vectors
+from jaxir.retrieval.ids import unpack_ids
+from jaxir.retrieval.topk import check_k
+from jaxir.retrieval.vectors import open_array, row_blocks
+
+KINDS = ("exact", "scann")
+METRICS = ("dot", "cosine")
+BLOCK_BYTES = 1 << 25
+KEPT_FACTS = ("side", "normalized", "model", "model_path", "source")
+
+
+class Index(NamedTuple):
+    """An opened index.
+
+    ``search(queries, k) -> (scores [q, k] float32, rows [q, k] int64)`` for queries [q, d] float32:
+    best first, ties lowest row first, row -1 and score -inf where nothing was found. It raises an
+    InputError for k above the corpus, another dimension, or a query that is not finite.
+    """
+
+    kind: str
+    path: pathlib.Path
+    ids: np.ndarray  # [n] bytes
+    dim: int
+    metric: str
+    manifest: dict[str, Any]
+    search: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def size(self) -> int:
+        """The number of documents."""
+        return len(self.ids)
+
+    def doc_ids(self, rows: np.ndarray) -> list[str]:
+        """The ids of some rows, without those where nothing was found."""
+        return unpack_ids(self.ids[rows[rows >= 0]])
+
+
+def build(
+    vectors_path: PathLike,
+    out: PathLike,
+    *,
+    kind: str = "exact",
+    metric: str = "dot",
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> None:
+    """Builds an index from a vectors directory.
+
+    Args:
+      vectors_path: what ``jaxir encode`` or :func:`jaxir.retrieval.vectors.write` wrote.
+      out: the index directory; it appears whole or not at all.
+      kind: "exact" or "scann".
+      metric: "dot", or "cosine": then documents are normalised now and queries when they come.
+      options: of the kind; for scann those of :func:`jaxir.retrieval.scann.build`, where ``queries``
+        may also be a vectors directory.
+
+    Raises:
+      InputError: an unknown kind, metric or option, a torn source, or vectors that are not finite.
+    """
+    check_known("kind of index", kind, KINDS)
+    check_known("metric", metric, METRICS)
+    source = vectors.read(vectors_path)
+    n, dim = source.values.shape
+    if not n:
+        raise InputError(f"{source.path} holds no vectors: there is nothing to index")
+    if kind == "exact":
+        check_keywords(_build_exact, options, "an exact index")
+    else:
+        from jaxir.retrieval import scann
+
+        check_keywords(scann.build, options, "a ScaNN index")
+    with new_directory(out, overwrite=overwrite) as work:
+        arrays = work / "arrays"
+        arrays.mkdir()
+        np.save(work / "ids.npy", source.ids)
+        if kind == "exact":
+            facts = _build_exact(source, arrays, metric, progress)
+        else:
+            if isinstance(options.get("queries"), (str, os.PathLike)):
+                options["queries"] = vectors.read(options["queries"]).values.astype(np.float32)
+            if options.get("queries") is not None:
+                options["queries"] = check_queries(options["queries"], dim, metric)
+            values = np.empty((n, dim), np.float32)
+            for rows, block in _blocks(source, metric, progress):
+                values[rows] = block
+            facts = {"options": scann.build(values, arrays, **options)}
+        kept = {name: source.manifest[name] for name in KEPT_FACTS if name in source.manifest}
+        kept["normalized"] = bool(kept.get("normalized")) or metric == "cosine"
+        write_manifest(work, "index", index_kind=kind, n=n, dim=dim, metric=metric, **kept, **facts)
+
+
+def open(path: PathLike, *, backend: str = "auto", verify: bool = False, **options: Any) -> Index:
+    """Opens an index for search.
+
+    Args:
+      backend: for an exact index "numpy", "jax" or "auto" (:func:`jaxir.retrieval.exact.searcher`).
+      verify: also compares the files' checksums with the manifest.
+      options: for scann ``leaves_to_search`` and ``reorder``; for exact those of
+        :func:`jaxir.retrieval.exact.device_searcher`.
+
+    Raises:
+      InputError: no index, a torn one, or one whose parts contradict each other.
+    """
+    path = pathlib.Path(path)
+    manifest = read_manifest(path, "index", verify=verify)
+    kind, metric = manifest.get("index_kind"), manifest.get("metric")
+    n, dim = manifest.get("n"), manifest.get("dim")
+    if kind not in KINDS or metric not in METRICS or not all(isinstance(x, int) for x in (n, dim)):
+        raise InputError(f"{path} is damaged: its manifest says {kind!r}, {metric!r}, {n} x {dim}")
+    ids = open_array(path / "ids.npy")
+    if kind == "exact":
+        values = open_array(path / "arrays" / "vectors.npy")
+        consistent = values.shape == (n, dim) and str(values.dtype) in vectors.DTYPES
+        search = exact.searcher(values, backend=backend, **options) if consistent else None
+    else:
+        from jaxir.retrieval import scann
+
+        check_keywords(scann.open, options, "a ScaNN index")
+        search = scann.open(path / "arrays", manifest.get("options", {}), n, **options)
+        consistent = True
+    if search is None or not consistent or ids.shape != (n,) or ids.dtype.kind != "S":
+        raise InputError(f"{path} is damaged: its arrays do not have the sizes of its manifest")
+
+    def checked(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        check_k(k, n)
+        return search(check_queries(queries, dim, metric), k)
+
+    return Index(kind, path, ids, dim, metric, manifest, checked)
+
+
+def check_queries(queries: np.ndarray, dim: int, metric: str = "dot") -> Float[np.ndarray, "q {dim}"]:
+    """The queries as float32 [q, dim], normalised for "cosine".
+
+    Raises:
+      InputError: other shapes, naming both dimensions; NaN, infinity, or a length whose square is not
+        a float32.
+    """
+    queries = np.asarray(queries)
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise InputError(
+            f"queries have shape {queries.shape}, the index holds vectors of dimension {dim}: expected "
+            f"(any, {dim}); encode the queries with the model that encoded the documents"
+        )
+    queries = np.ascontiguousarray(queries, np.float32)
+    squares = _squares(queries)
+    if not np.isfinite(squares).all():
+        row = int(np.flatnonzero(~np.isfinite(squares))[0])
+        raise InputError(f"the vector of query {row} has NaN, infinity or far too large values")
+    return _normalised(queries, squares) if metric == "cosine" else queries
+
+
+def _build_exact(
+    source: vectors.Vectors, arrays: pathlib.Path, metric: str, progress: bool
+) -> dict[str, Any]:
+    dtype = source.values.dtype
+    with (arrays / "vectors.npy").open("wb") as file:
+        vectors.write_header(file, source.values.shape, dtype)
+        for _, block in _blocks(source, metric, progress):
+            file.write(np.ascontiguousarray(block, dtype))
+    return {"dtype": str(dtype)}
+
+
+def _blocks(source: vectors.Vectors, metric: str, progress: bool) -> Any:
+    """(rows, float32 block) over the vectors, checked, and normalised for "cosine"."""
+    n, dim = source.values.shape
+    with tqdm(total=n, desc="index", unit=" docs", disable=not progress, mininterval=0.5) as bar:
+        for rows in row_blocks(n, max(BLOCK_BYTES // (4 * dim), 1)):
+            block = source.values[rows].astype(np.float32)
+            squares = _squares(block)
+            if not np.isfinite(squares).all():
+                row = rows.start + int(np.flatnonzero(~np.isfinite(squares))[0])
+                raise InputError(
+                    f"the vector of document {source.ids[row].decode()!r} (row {row}) has NaN, infinity "
+                    "or far too large values; encode again with a sound model, or as float32"
+                )
+            yield rows, _normalised(block, squares) if metric == "cosine" else block
+            bar.update(len(block))
+
+
+def _squares(values: np.ndarray) -> np.ndarray:
+    """Squared lengths. Where these are finite float32, no dot product can overflow (Cauchy-Schwarz)."""
+    return np.einsum("ij,ij->i", values, values)
+
+
+def _normalised(values: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Rows of length 1; a row of zeros stays."""
+    return values / np.sqrt(np.where(squares > 0, squares, 1))[:, None]
