@@ -1,0 +1,1 @@
+"""Tokens -> representations: transformer and static encoders as pure functions."""

@@ -1,0 +1,83 @@
+"""Norms, linear maps and the feed-forward part: float32 parameters, computed in the config's dtype."""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxir.models.config import GATED, TransformerConfig
+
+_ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "geglu": functools.partial(jax.nn.gelu, approximate=False),
+    "geglu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "swiglu": jax.nn.silu,
+}
+
+
+class Norm(nn.Module):
+    """LayerNorm (x - mean) / sqrt(var + eps) or RMSNorm x / sqrt(mean x^2 + eps), in float32.
+
+    Parameters: scale, and for a layernorm with biases also bias.
+    """
+
+    config: TransformerConfig
+    kind: str | None = None  # None = the config's
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        c = self.config
+        kind = self.kind or c.norm
+        width = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.constant(1.0 - c.norm_offset), width)
+        y = x.astype(jnp.float32)
+        if kind == "layernorm":
+            y = y - jnp.mean(y, axis=-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + c.eps)
+        y = y * (scale + c.norm_offset)
+        if kind == "layernorm" and (c.bias if c.norm_bias is None else c.norm_bias):
+            y = y + self.param("bias", nn.initializers.zeros, width)
+        return y.astype(c.dtype)
+
+
+class FeedForward(nn.Module):
+    """down(activation(up x)), gated: down(activation(gate x) * up x). Parameters: up, gate, down."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        c = self.config
+        activation = _ACTIVATIONS[c.activation]
+        up = dense(c, c.ff_size, c.bias, "up")(x)
+        if c.activation in GATED:
+            inner = activation(dense(c, c.ff_size, c.bias, "gate")(x)) * up
+        else:
+            inner = activation(up)
+        return dense(c, c.dim, c.bias, "down")(inner)
+
+
+class Embedding(nn.Module):
+    """Rows of a table [rows, dim], in the config's dtype; an id outside it gives NaN."""
+
+    config: TransformerConfig
+    rows: int
+
+    @nn.compact
+    def __call__(self, ids: Array) -> Array:
+        c = self.config
+        init = nn.initializers.normal(c.init_std)
+        table = self.param("embedding", init, (self.rows, c.dim))
+        return table.at[ids].get(mode="fill", fill_value=jnp.nan).astype(c.dtype)
+
+
+def dense(config: TransformerConfig, features: int, bias: bool, name: str) -> nn.Dense:
+    """A linear map; parameters kernel [inputs, features] and bias."""
+    return nn.Dense(features, use_bias=bias, dtype=jnp.dtype(config.dtype), name=name)

@@ -1,0 +1,281 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxir.checks import InputError
+from jaxir.models.config import TransformerConfig
+from jaxir.models.transformer import Transformer
+from tests.models import reference
+
+BERT = TransformerConfig(
+    vocab_size=60,
+    layers=2,
+    dim=32,
+    heads=4,
+    ff_dim=48,
+    positions="learned",
+    max_positions=16,
+    token_types=2,
+    norm_position="post",
+    activation="gelu",
+    bias=True,
+    eps=1e-12,
+)
+LLAMA = TransformerConfig(
+    vocab_size=60,
+    layers=2,
+    dim=32,
+    heads=4,
+    kv_heads=2,
+    head_dim=12,
+    ff_dim=48,
+    causal=True,
+    norm="rmsnorm",
+    activation="swiglu",
+    embedding_norm=False,
+)
+MODERN = TransformerConfig(
+    vocab_size=60,
+    layers=2,
+    dim=32,
+    heads=4,
+    windows=(0, 2),
+    rotary_theta=160_000.0,
+    rotary_theta_local=10_000.0,
+    first_norm=False,
+    eps=1e-5,
+)
+MPNET = dataclasses.replace(BERT, relative_buckets=8, relative_distance=16, position_offset=2)
+GEMMA = dataclasses.replace(
+    LLAMA, norm_position="both", norm_offset=1.0, qk_norm=True, embedding_scale=32**0.5
+)
+FAMILIES = {"bert": BERT, "llama": LLAMA, "modern": MODERN, "mpnet": MPNET, "gemma": GEMMA}
+
+
+@functools.cache
+def parameters(config):
+    """Random parameters of every kind, so that norms and biases take part (and nothing compiles)."""
+    blank = jnp.zeros((1, 1), jnp.int32)
+    shapes = jax.eval_shape(Transformer(config).init, jax.random.key(0), blank, blank == 0)
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        assert leaf.dtype == jnp.float32
+        value = 0.2 * rng.normal(size=leaf.shape) + (path[-1].key == "scale")
+        return jnp.asarray(value, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes["params"])
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("layers", "train"))
+def run(config, params, ids, mask=None, key=None, **options):
+    ids = jnp.asarray(ids, jnp.int32)
+    mask = jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    rngs = None if key is None else {"dropout": key}
+    return Transformer(config).apply({"params": params}, ids, mask, rngs=rngs, **options)
+
+
+def one_layer(config, **changes):
+    """Gradients of several blocks take seconds to compile."""
+    return dataclasses.replace(config, layers=1, **changes)
+
+
+def in_float64(params):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+
+
+def texts(shape, vocabulary=60, seed=1):
+    return np.random.default_rng(seed).integers(0, vocabulary, size=shape)
+
+
+def test_post_norm_encoder_equals_the_numpy_one():
+    ids, types = texts((3, 9)), texts((3, 9), vocabulary=2)
+    got = run(BERT, parameters(BERT), ids, types=jnp.asarray(types, jnp.int32))[0]
+    for row, i, t in zip(got, ids, types):
+        want = reference.bert(in_float64(parameters(BERT)), i, t, layers=2, heads=4, eps=1e-12)
+        np.testing.assert_allclose(row, want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LLAMA,
+        dataclasses.replace(LLAMA, causal=False, kv_heads=1),
+        dataclasses.replace(LLAMA, qk_norm=True, windows=(3, 0), rotary_theta_local=500.0),
+        dataclasses.replace(LLAMA, causal=False, windows=(2,)),
+    ],
+)
+def test_pre_norm_decoder_equals_the_numpy_one(config):
+    ids = texts((2, 10))
+    got = run(config, parameters(config), ids)[0]
+    for row, i in zip(got, ids):
+        want = reference.llama(
+            in_float64(parameters(config)),
+            i,
+            layers=2,
+            heads=4,
+            kv_heads=config.kv_size,
+            theta=config.rotary_theta,
+            eps=config.eps,
+            causal=config.causal,
+            windows=config.windows,
+            local=config.rotary_theta_local,
+        )
+        np.testing.assert_allclose(row, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_padding_anywhere_changes_nothing(name):
+    config = FAMILIES[name] if name == "modern" else one_layer(FAMILIES[name])
+    params, ids = parameters(config), texts((1, 7))
+    plain = run(config, params, ids)[0][0]
+    # Padding ids may be anything, outside the vocabulary too.
+    batch = np.full((3, 12), 10**6)
+    batch[1] = -5
+    mask = np.zeros((3, 12), bool)
+    lefts = (0, 5, 2)
+    for row, left in enumerate(lefts):
+        batch[row, left : left + 7], mask[row, left : left + 7] = ids[0], True
+    got = run(config, params, batch, mask)[0]
+    for row, left in zip(got, lefts):
+        np.testing.assert_allclose(row[left : left + 7], plain, atol=1e-5)
+
+
+def test_the_future_changes_nothing_in_a_causal_trunk():
+    params, ids = parameters(LLAMA), texts((2, 8))
+    changed = ids.copy()
+    changed[:, 5:] = (ids[:, 5:] + 1) % 60
+    a, b = run(LLAMA, params, ids)[0], run(LLAMA, params, changed)[0]
+    np.testing.assert_array_equal(a[:, :5], b[:, :5])
+    assert not np.allclose(a[:, 5:], b[:, 5:])
+
+
+def test_a_window_hides_what_is_farther():
+    config = dataclasses.replace(MODERN, layers=1, windows=(2,))
+    params, ids = parameters(config), texts((1, 8))
+    changed = ids.copy()
+    changed[0, 0] = (ids[0, 0] + 1) % 60
+    a, b = run(config, params, ids)[0], run(config, params, changed)[0]
+    np.testing.assert_array_equal(a[:, 3:], b[:, 3:])
+    assert not np.allclose(a[:, 2], b[:, 2])
+
+
+@pytest.mark.parametrize("config", [one_layer(BERT), one_layer(GEMMA)])
+def test_texts_without_tokens_give_no_nan(config):
+    mask = np.array([[True] * 4, [False] * 4])
+
+    def loss(params):
+        states = run(config, params, texts((2, 4)), mask)[0]
+        return jnp.sum(jnp.where(mask[..., None], states, 0) ** 2), states
+
+    gradient, states = jax.jit(jax.grad(loss, has_aux=True))(parameters(config))
+    assert np.isfinite(states).all()
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+    assert all(np.any(g != 0) for g in jax.tree.leaves(gradient["layers_0"]["attention"]["value"]))
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_a_layer_equals_the_trunk_cut_there(name):
+    config = FAMILIES[name]
+    params, ids = parameters(config), texts((2, 6))
+    two, one = run(config, params, ids, layers=(2, 1))
+    np.testing.assert_allclose(two, run(config, params, ids)[0], atol=2e-6)
+    np.testing.assert_allclose(one, run(one_layer(config), params, ids)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("layers", [(0,), (3,), (), (1, -1)])
+def test_layers_that_do_not_exist(layers):
+    with pytest.raises(InputError, match="from 1 to 2"):
+        run(BERT, parameters(BERT), texts((1, 4)), layers=layers)
+
+
+def test_texts_longer_than_the_positions():
+    with pytest.raises(InputError, match="17 tokens do not fit 16 learned positions"):
+        run(BERT, parameters(BERT), texts((1, 17)))
+
+
+def test_a_real_token_outside_the_vocabulary_is_loud():
+    assert np.isnan(run(BERT, parameters(BERT), [[1, 60]])[0]).any()
+
+
+def test_parameters_have_readable_paths_and_are_float32_for_bfloat16_too():
+    paths = {  # parameters() checks the type
+        jax.tree_util.keystr(path, simple=True, separator="/"): x
+        for path, x in jax.tree_util.tree_leaves_with_path(
+            parameters(dataclasses.replace(MPNET, dtype="bfloat16"))
+        )
+    }
+    for path, shape in {
+        "token_embedding/embedding": (60, 32),
+        "position_embedding/embedding": (18, 32),
+        "type_embedding/embedding": (2, 32),
+        "relative_bias": (8, 4),
+        "layers_0/attention/query/kernel": (32, 32),
+        "layers_1/attention_norm/bias": (32,),
+        "layers_1/ffn/down/kernel": (48, 32),
+    }.items():
+        assert paths[path].shape == shape
+
+
+@pytest.mark.parametrize("name", ["bert", "gemma"])
+def test_bfloat16_stays_near_float32(name):
+    config = one_layer(FAMILIES[name])
+    params, ids = parameters(config), texts((2, 8))
+    exact = run(config, params, ids)[0]
+    rough = run(dataclasses.replace(config, dtype="bfloat16"), params, ids)[0]
+    assert rough.dtype == jnp.bfloat16
+    error = np.abs(np.asarray(rough, np.float32) - exact).mean() / np.abs(exact).mean()
+    assert 1e-4 < error < 0.03  # 8 bits of mantissa through a block
+
+
+def test_rematerialisation_changes_memory_only():
+    config, ids = one_layer(MODERN), texts((2, 6))
+    params = parameters(config)
+
+    def gradient(remat):
+        again = dataclasses.replace(config, remat=remat)
+        return jax.grad(lambda p: jnp.mean(jnp.sin(run(again, p, ids)[0])))
+
+    want = jax.jit(gradient("none"))(params)
+    for remat in ("dots", "full"):
+        assert "remat" in str(jax.make_jaxpr(gradient(remat))(params))
+        got = jax.jit(gradient(remat))(params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
+
+
+def test_dropout_follows_its_key():
+    config = one_layer(BERT, dropout=0.3)
+    params, ids = parameters(config), texts((2, 6))
+
+    def at(seed):
+        return run(config, params, ids, key=jax.random.key(seed), train=True)[0]
+
+    np.testing.assert_array_equal(at(1), at(1))
+    assert not np.allclose(at(1), at(2))
+    np.testing.assert_array_equal(run(config, params, ids)[0], run(one_layer(BERT), params, ids)[0])
+
+
+def test_vmap_over_texts():
+    config = one_layer(LLAMA)
+    params, ids = parameters(config), jnp.asarray(texts((3, 2, 6)), jnp.int32)
+    mask = jnp.asarray(texts((3, 2, 6), vocabulary=4) > 0).at[..., 0].set(True)
+    mapped = jax.jit(jax.vmap(lambda i, m: run(config, params, i, m)[0]))(ids, mask)
+    flat = run(config, params, ids.reshape(6, 6), mask.reshape(6, 6))[0].reshape(mapped.shape)
+    np.testing.assert_allclose(mapped, flat, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_training_step_lowers_for_every_platform(dtype):
+    config = dataclasses.replace(GEMMA, dtype=dtype, windows=(0, 2), remat="dots", dropout=0.1)
+    ids, key = jnp.asarray(texts((2, 6)), jnp.int32), jax.random.key(0)
+
+    def loss(params, ids, key):
+        return jnp.sum(run(config, params, ids, key=key, train=True)[0].astype(jnp.float32) ** 2)
+
+    step = jax.jit(jax.value_and_grad(loss))
+    exported = jax.export.export(step, platforms=["cpu", "cuda", "tpu"])
+    assert exported(parameters(GEMMA), ids, key).platforms == ("cpu", "cuda", "tpu")
