@@ -66,7 +66,7 @@ def get_config(variant: str = ""):
     if "smoke" in variants:
         c.steps, c.batch_size = 4, 8
         if not variants & set(FOLDERS):
-            c.data.source = "pydocs:json,logging"
+            c.data.source = "pydocs:optax,tqdm"
         c.tokenizer.vocab_size = 500
         c.max_length = dict(query=8, doc=16)
         if "static" not in variants:

@@ -35,7 +35,7 @@ def get_config(variant: str = ""):
         c.eval.every = 60
     if "smoke" in variants:
         c.steps, c.batch_size = 4, 16
-        c.data.source = "pydocs:json,logging"
+        c.data.source = "pydocs:optax,tqdm"
         c.tokenizer.vocab_size = 500
         c.encoder.dim = 32
         c.eval = dict(every=2, split="dev", queries=20, docs=50, measure="MRR@10")
