@@ -1,0 +1,66 @@
+"""Which texts are encoded together: batches of similar length, in few shapes, with little padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxir.checks import check_positive
+from jaxir.data.padding import LADDER, step_of
+
+FULL_LAST_BATCH = 8
+"""From so many batches on, the last one is padded to its full size: a shape less to compile."""
+
+
+class Planned(NamedTuple):
+    """One batch: these texts, padded to ``length`` tokens and ``size`` rows."""
+
+    texts: np.ndarray  # positions in the list that was planned for
+    length: int
+    size: int
+
+
+def plan(
+    lengths: Int[np.ndarray, " n"],
+    *,
+    tokens_per_batch: int,
+    ladder: Sequence[int] = LADDER,
+    max_length: int | None = None,
+) -> list[Planned]:
+    """Batches over all texts, longest first, each of about ``tokens_per_batch`` tokens.
+
+    The longest text that is left sets a batch's length (a step of the ladder) and so its number of
+    rows; the next shorter texts fill it up. There is one shape per step, and memory is at its peak in
+    the first batch and not in the last.
+
+    >>> plan(np.array([3, 30, 5]), tokens_per_batch=32)
+    [Planned(texts=array([1]), length=32, size=1), Planned(texts=array([2, 0]), length=16, size=2)]
+
+    Args:
+      max_length: the longest input of the encoder, which no step exceeds.
+
+    Raises:
+      InputError: ``tokens_per_batch`` is not positive.
+    """
+    check_positive("tokens_per_batch", tokens_per_batch)
+    order = np.argsort(-lengths, kind="stable")
+    batches: list[Planned] = []
+    start = 0
+    while start < len(order):
+        length = step_of(int(lengths[order[start]]), ladder)
+        length = length if max_length is None else min(length, max_length)
+        rows = _rows(length, tokens_per_batch)
+        texts = order[start : start + rows]
+        if len(texts) < rows and len(batches) < FULL_LAST_BATCH:
+            rows = min(rows, 1 << (len(texts) - 1).bit_length())
+        batches.append(Planned(texts, length, rows))
+        start += len(texts)
+    return batches
+
+
+def _rows(length: int, tokens_per_batch: int) -> int:
+    rows = max(tokens_per_batch // length, 1)
+    return rows - rows % 8 if rows >= 8 else rows

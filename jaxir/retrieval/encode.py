@@ -1,0 +1,271 @@
+"""Texts to vectors: a few queries in memory, or a whole collection to disk, restartable, in flat memory."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float
+from tqdm import tqdm
+
+from jaxir.checks import InputError, check_known, check_positive
+from jaxir.data.padding import LADDER, pad
+from jaxir.files import PathLike, fingerprint
+from jaxir.retrieval import vectors
+from jaxir.retrieval.batches import plan
+from jaxir.retrieval.ids import pack_ids
+from jaxir.retrieval.shards import Shards
+from jaxir.types import Encoder, Params, Tokens
+
+EncodeFn = Callable[[Tokens], Any]
+"""Tokens of numpy arrays [b, l] -> vectors [b, d], possibly still being computed."""
+
+TokenizeFn = Callable[[list[str]], list[np.ndarray]]
+"""Texts -> int32 ids of each."""
+
+DOC_TEXTS = ("text", "title+text")
+
+
+def make_encode_fn(
+    encoder: Encoder, params: Params, *, side: str = "doc", mesh: Mesh | None = None
+) -> EncodeFn:
+    """The encoder's ``encode`` for one side, compiled once per shape.
+
+    Args:
+      mesh: with it, rows are split over all its axes. Parameters that lie on the mesh already stay
+        sharded as they are, others are copied to all its devices.
+
+    Raises:
+      InputError: an encoder that does not give one vector per text.
+    """
+    if encoder.kind != "dense":
+        raise InputError(f"the encoder gives {encoder.kind!r} representations, expected 'dense' vectors")
+    encode = jax.jit(lambda params, tokens: encoder.encode(params, tokens, side=side).values)
+    if mesh is None:
+        return lambda tokens: encode(params, tokens)
+    devices = set(mesh.devices.flat)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    over_rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+
+    def place(leaf: Any) -> Any:
+        lies_there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices
+        return leaf if lies_there else jax.device_put(leaf, everywhere)
+
+    placed = jax.tree.map(place, params)
+
+    def encode_sharded(tokens: Tokens) -> Any:
+        rows = len(tokens.ids)
+        more = ((0, -rows % mesh.size), (0, 0))
+        whole = Tokens(np.pad(tokens.ids, more), np.pad(tokens.mask, more))
+        values = encode(placed, jax.device_put(whole, over_rows))
+        return values if len(values) == rows else values[:rows]
+
+    return encode_sharded
+
+
+def make_tokenize_fn(tokenizer: Any, *, prefix: str = "", max_length: int) -> TokenizeFn:
+    """``tokenizer.encode_batch`` of the texts with a prefix (an instruction) before each."""
+    return lambda texts: tokenizer.encode_batch([prefix + t for t in texts], max_length=max_length)
+
+
+def make_text_fn(doc_text: str = "text") -> Callable[[Any], str]:
+    """What of a record is encoded: "text", or "title+text" for documents that have titles.
+
+    Raises:
+      InputError: another value.
+    """
+    check_known("doc_text", doc_text, DOC_TEXTS)
+    if doc_text == "text":
+        return lambda record: record.text
+    return lambda record: f"{record.title} {record.text}"
+
+
+def encode_texts(
+    encode_fn: EncodeFn,
+    texts: Sequence[str],
+    tokenize_fn: TokenizeFn,
+    *,
+    max_length: int | None = None,
+    tokens_per_batch: int | None = None,
+    ladder: Sequence[int] = LADDER,
+    desc: str | None = None,
+) -> Float[np.ndarray, "n d"]:
+    """The vectors of texts that fit in memory (queries): float32, in the order of the texts.
+
+    Args:
+      encode_fn: :func:`make_encode_fn`, or any function of Tokens.
+      tokenize_fn: :func:`make_tokenize_fn`, or any function from texts to arrays of token ids.
+      max_length: the encoder's longest input; shapes do not exceed it.
+      tokens_per_batch: rows times padded length of a batch; default 16k on CPU, 128k elsewhere.
+      ladder: the padded lengths.
+      desc: shows a progress bar of this name.
+
+    Raises:
+      InputError: no texts, or a vector that is not finite.
+    """
+    texts = list(texts)
+    if not texts:
+        raise InputError("there are no texts to encode")
+    with _bar(desc, len(texts)) as count:
+        values = _encode(encode_fn, tokenize_fn(texts), max_length, tokens_per_batch, ladder, count)
+    _check_finite(values, lambda row: f"text {row} ({texts[row][:40]!r})")
+    return values
+
+
+def encode_corpus(
+    encode_fn: EncodeFn,
+    records: Any,
+    out: PathLike,
+    tokenize_fn: TokenizeFn,
+    *,
+    text_fn: Callable[[Any], str] | None = None,
+    side: str = "doc",
+    dtype: str = "float32",
+    normalized: bool = False,
+    model: str = "",
+    source: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+    max_length: int | None = None,
+    shard_docs: int = 32_768,
+    tokens_per_batch: int | None = None,
+    ladder: Sequence[int] = LADDER,
+    overwrite: bool = False,
+    progress: bool = True,
+    **facts: Any,
+) -> None:
+    """Encodes a collection to a vectors directory (:mod:`jaxir.retrieval.vectors`).
+
+    It goes shard by shard: ``shard_docs`` records are read and tokenised while the shard before is
+    encoded, sorted by length, encoded in few shapes, written in their own order. Memory depends on the
+    shard, not on the collection. Until the end everything lies in ``.NAME.partial`` beside ``out``;
+    killed and started again with the same arguments, it goes on after the last whole shard.
+
+    Args:
+      records: has ``len`` and ``rows(list of int)`` -> records whose first field is the id.
+      text_fn: record -> the text to encode; by default its ``text``.
+      dtype: of the stored vectors, "float32" or "float16".
+      normalized: whether the encoder's vectors have length 1; for the manifest.
+      model: the model's fingerprint. With ``source`` and ``settings`` it says whether a partial result
+        may be continued: a different one starts over.
+      source: {"name", "fingerprint", "path"} of the data set.
+      settings: how records become tokens (prefix, max_length, doc_text, ...), anything JSON can write.
+      max_length, tokens_per_batch, ladder: as for :func:`encode_texts`.
+      facts: anything else for the manifest.
+
+    Raises:
+      InputError: an empty collection, repeated ids, ``out`` exists, or a vector that is not finite.
+    """
+    check_known("dtype", dtype, vectors.DTYPES)
+    check_positive("shard_docs", shard_docs)
+    out, n = pathlib.Path(out), len(records)
+    if not n:
+        raise InputError("the collection is empty: there is nothing to encode")
+    if out.exists() and not overwrite and (out.is_file() or any(out.iterdir())):
+        raise InputError(f"{out} exists already; choose another directory or add --overwrite")
+    text_fn = text_fn or make_text_fn()
+    name = (source or {}).get("fingerprint"), (source or {}).get("name")
+    shards = Shards(out, key=fingerprint(model, name, settings, side, dtype, shard_docs), n=n)
+
+    def read(rows: slice) -> tuple[slice, np.ndarray, list[np.ndarray]]:
+        some = records.rows(list(range(rows.start, rows.stop)))
+        return rows, pack_ids(r[0] for r in some), tokenize_fn([text_fn(r) for r in some])
+
+    todo = (rows for rows in vectors.row_blocks(n, shard_docs) if rows.start >= shards.done)
+    with _bar("encode" if progress else None, n, shards.done) as count:
+        for rows, ids, texts in _ahead(read, todo):
+            values = _encode(encode_fn, texts, max_length, tokens_per_batch, ladder, count)
+            with np.errstate(over="ignore"):  # infinity is reported below
+                values = values.astype(dtype)
+            _check_finite(values, lambda row, ids=ids: f"record {ids[row].decode()!r} in {dtype}")
+            shards.write(rows.start, values, ids)
+    shards.finish(
+        dtype=dtype,
+        side=side,
+        normalized=normalized,
+        model=model,
+        source=source,
+        settings=settings,
+        **facts,
+    )
+
+
+def _encode(
+    encode_fn: EncodeFn,
+    texts: Sequence[np.ndarray],
+    max_length: int | None,
+    tokens_per_batch: int | None,
+    ladder: Sequence[int],
+    count: Callable[[int, int], None],
+) -> Float[np.ndarray, "n d"]:
+    """The vectors of tokenised texts, in their order."""
+    if tokens_per_batch is None:
+        tokens_per_batch = 1 << 14 if jax.default_backend() == "cpu" else 1 << 17
+    lengths = np.array([len(t) for t in texts])
+    empty = np.zeros(0, np.int32)
+    out: np.ndarray | None = None
+    running: tuple[np.ndarray, Any] | None = None
+
+    def collect() -> None:
+        nonlocal out
+        rows, values = running
+        values = np.asarray(values)[: len(rows)].astype(np.float32)
+        out = np.empty((len(texts), values.shape[1]), np.float32) if out is None else out
+        out[rows] = values
+        count(len(rows), int(lengths[rows].sum()))
+
+    for rows, length, size in plan(
+        lengths, tokens_per_batch=tokens_per_batch, ladder=ladder, max_length=max_length
+    ):
+        batch = [texts[row] for row in rows] + [empty] * (size - len(rows))
+        values = encode_fn(pad(batch, length))
+        if running:  # one batch late, so that the device has the next one while this one is copied
+            collect()
+        running = (rows, values)
+    collect()
+    return out
+
+
+def _ahead(read: Callable[[Any], Any], todo: Iterator[Any]) -> Iterator[Any]:
+    """``map(read, todo)`` with the next one read in a thread."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        upcoming = None
+        for item in todo:
+            ready, upcoming = upcoming, pool.submit(read, item)
+            if ready is not None:
+                yield ready.result()
+        if upcoming is not None:
+            yield upcoming.result()
+
+
+@contextlib.contextmanager
+def _bar(desc: str | None, total: int, done: int = 0) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a function of (texts, tokens) just done."""
+    start, tokens_done = time.monotonic(), 0
+    with tqdm(
+        total=total, initial=done, desc=desc, unit=" texts", disable=desc is None, mininterval=0.5
+    ) as bar:
+
+        def count(texts: int, tokens: int) -> None:
+            nonlocal tokens_done
+            tokens_done += tokens
+            rate = tokens_done / max(time.monotonic() - start, 1e-9)
+            bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+            bar.update(texts)
+
+        yield count
+
+
+def _check_finite(values: np.ndarray, name: Callable[[int], str]) -> None:
+    wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(wrong):
+        raise InputError(
+            f"the vector of {name(int(wrong[0]))} has NaN or infinity ({len(wrong)} such vectors): the "
+            "model is damaged, or its values need float32; jaxir doctor says more"
+        )

@@ -1,0 +1,88 @@
+"""A vectors directory in the making: written shard by shard beside its final name, continued after a kill."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxir.checks import InputError
+from jaxir.files import PathLike, read_json, write_json, write_manifest
+from jaxir.retrieval.ids import check_unique
+from jaxir.retrieval.vectors import open_array, write_header
+
+PROGRESS = "encoding.json"
+
+
+class Shards:
+    """``.NAME.partial`` beside ``out``: opened where it was left if ``key`` is the same, else anew.
+
+    A shard counts once ``encoding.json`` says so, and that is written after the shard's data has
+    reached the disk. The file stays in the finished directory, so that no moment of the end of the work
+    is one where a kill loses it.
+
+    Args:
+      key: names everything that the vectors depend on.
+      n: rows in all.
+    """
+
+    def __init__(self, out: PathLike, *, key: str, n: int):
+        self.out = pathlib.Path(out)
+        self.path = self.out.parent / f".{self.out.name}.partial"
+        self.key, self.n = key, n
+        self.done, self.dim = 0, 0
+        if (self.path / PROGRESS).is_file():
+            saved = read_json(self.path / PROGRESS)
+            if saved.get("key") == key and saved.get("n") == n:
+                self.done, self.dim = saved["done"], saved["dim"]
+        if not self.done:
+            shutil.rmtree(self.path, ignore_errors=True)
+            (self.path / "ids").mkdir(parents=True)
+
+    def write(self, start: int, values: Float[np.ndarray, "b d"], ids: np.ndarray) -> None:
+        """Writes the rows from ``start`` on, which is where the last shard ended."""
+        self.dim = values.shape[1]
+        np.save(self.path / "ids" / f"{start:012}.npy", ids)
+        with (self.path / "vectors.npy").open("r+b" if start else "wb") as file:
+            begin = write_header(file, (self.n, self.dim), values.dtype)
+            file.seek(begin + start * self.dim * values.itemsize)
+            file.write(np.ascontiguousarray(values))
+            file.flush()
+            os.fsync(file.fileno())
+        self.done = start + len(values)
+        saved = {"key": self.key, "n": self.n, "done": self.done, "dim": self.dim}
+        write_json(self.path / PROGRESS, saved)
+
+    def finish(self, *, dtype: str, **facts: Any) -> None:
+        """Joins the ids, writes the manifest, and gives the directory its final name.
+
+        Raises:
+          InputError: an id occurs twice.
+        """
+        if not (self.path / "ids.npy").is_file():
+            self._join_ids()
+        check_unique(open_array(self.path / "ids.npy"), "the collection")
+        shutil.rmtree(self.path / "ids", ignore_errors=True)
+        (self.path / "manifest.json").unlink(missing_ok=True)
+        write_manifest(self.path, "vectors", n=self.n, dim=self.dim, dtype=dtype, **facts)
+        if self.out.is_dir():
+            shutil.rmtree(self.out)
+        elif self.out.exists():
+            self.out.unlink()
+        os.replace(self.path, self.out)
+
+    def _join_ids(self) -> None:
+        parts = [open_array(file) for file in sorted((self.path / "ids").iterdir())]
+        if sum(map(len, parts)) != self.n:
+            raise InputError(f"{self.path} is damaged: remove it and encode again")
+        dtype = f"S{max(part.dtype.itemsize for part in parts)}"
+        joining = self.path / "ids.npy.tmp"
+        with joining.open("wb") as file:
+            write_header(file, (self.n,), dtype)
+            for part in parts:
+                file.write(part.astype(dtype))
+        os.replace(joining, self.path / "ids.npy")

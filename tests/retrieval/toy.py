@@ -1,0 +1,56 @@
+"""A toy encoder, tokenizer and data set, as small as the real ones' interfaces allow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxir.types import Doc, Encoder, Reps
+
+VOCABULARY = 500
+
+
+def encoder(dim=8, max_length=None):
+    """The normalised mean of token embeddings."""
+
+    def init(key):
+        return {"table": jax.random.normal(key, (VOCABULARY, dim))}
+
+    def encode(params, tokens, *, side="query", layers=None, key=None):
+        real = jnp.asarray(tokens.mask)[..., None]
+        mean = jnp.where(real, params["table"][tokens.ids], 0).sum(-2)
+        return Reps(mean / jnp.maximum(jnp.linalg.norm(mean, axis=-1, keepdims=True), 1e-6))
+
+    return Encoder(init, encode, "dense", dim, True, max_length)
+
+
+def tokenize(texts):
+    return [np.array([sum(map(ord, w)) * 31 % VOCABULARY for w in t.split()], np.int32) for t in texts]
+
+
+class Docs:
+    """Documents with random access, ``n`` of them made on the fly."""
+
+    def __init__(self, n, words=20, seed=0):
+        self.n, self.words, self.seed = n, words, seed
+
+    def __len__(self):
+        return self.n
+
+    def __iter__(self):
+        return iter(self.rows(list(range(self.n))))
+
+    def rows(self, rows):
+        return [self.doc(row) for row in rows]
+
+    def doc(self, row):
+        rng = np.random.default_rng((self.seed, row))
+        count = rng.integers(0, self.words)
+        text = " ".join(f"w{i}" for i in rng.integers(0, 3000, count))
+        return Doc(f"doc-{row}", f"title{row % 7}", f"{text} e{row}")
+
+
+def vectors_of(params, texts):
+    """The reference: each text alone, in float64."""
+    table = np.asarray(params["table"], np.float64)
+    sums = np.stack([table[ids].sum(0) for ids in tokenize(texts)])
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
