@@ -28,7 +28,7 @@ class Attention(nn.Module):
         with_bias = c.bias if c.qkv_bias is None else c.qkv_bias
 
         def heads(name: str, count: int) -> Array:
-            y = dense(c, count * c.head_size, with_bias, name)(x)
+            y = dense(c, x, count * c.head_size, with_bias, name)
             return y.reshape(*x.shape[:-1], count, c.head_size)
 
         query, key = heads("query", c.heads), heads("key", c.kv_size)
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         scale = c.head_size**-0.5 if c.attention_scale is None else c.attention_scale
         mixed = attend(query, key, value, mask, bias, scale=scale, implementation=c.attention)
         mixed = mixed.reshape(*x.shape[:-1], c.heads * c.head_size)
-        return dense(c, c.dim, c.bias, "out")(mixed)
+        return dense(c, mixed, c.dim, c.bias, "out")
 
 
 def attend(

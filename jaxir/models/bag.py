@@ -1,9 +1,18 @@
 """Weighted sums of table rows, fast on a CPU in both directions.
 
 XLA's CPU backend writes the gathered rows [b, l, d] to memory before it sums them, and adds rows back
-one at a time from an array just as large. Loops that add into the result keep it in the cache (the
-figures are in docs/design.md). GPUs and TPUs get the plain gather and scatter, which they are good
-at. The choice is made when XLA lowers the program for a platform, so one exported program holds both.
+from an array just as large. Loops that add into the result keep it in the cache. 512 texts of 96
+tokens from a table of 8192 x 512, milliseconds on 2 cores:
+
+    forward                            backward
+    gather, then sum            27     scatter-add                              53
+    token counts @ table        18     scatter-add of sorted ids (sort: 11)     45
+    loop over positions          2     token counts^T @ gradient                20
+                                       loop over positions                      17
+                                       loop over texts                           7
+
+GPUs and TPUs get the plain gather and scatter, which they are good at. The choice is made when XLA
+lowers the program for a platform, so one exported program holds both.
 """
 
 from __future__ import annotations
