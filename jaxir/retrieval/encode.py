@@ -31,6 +31,7 @@ TokenizeFn = Callable[[list[str]], list[np.ndarray]]
 """Texts -> int32 ids of each."""
 
 DOC_TEXTS = ("text", "title+text")
+TOKENIZE_AT_ONCE = 1024
 
 
 def make_encode_fn(
@@ -133,7 +134,7 @@ def encode_corpus(
     source: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
     max_length: int | None = None,
-    shard_docs: int = 32_768,
+    shard_docs: int = 16_384,
     tokens_per_batch: int | None = None,
     ladder: Sequence[int] = LADDER,
     overwrite: bool = False,
@@ -174,8 +175,14 @@ def encode_corpus(
     shards = Shards(out, key=fingerprint(model, name, settings, side, dtype, shard_docs), n=n)
 
     def read(rows: slice) -> tuple[slice, np.ndarray, list[np.ndarray]]:
-        some = records.rows(list(range(rows.start, rows.stop)))
-        return rows, pack_ids(r[0] for r in some), tokenize_fn([text_fn(r) for r in some])
+        ids: list[str] = []
+        tokens: list[np.ndarray] = []
+        # In small parts: a tokenizer's own result takes some hundred bytes per token.
+        for part in vectors.row_blocks(rows.stop - rows.start, TOKENIZE_AT_ONCE):
+            some = records.rows(list(range(rows.start + part.start, rows.start + part.stop)))
+            ids += (record[0] for record in some)
+            tokens += tokenize_fn([text_fn(record) for record in some])
+        return rows, pack_ids(ids), tokens
 
     todo = (rows for rows in vectors.row_blocks(n, shard_docs) if rows.start >= shards.done)
     with _bar("encode" if progress else None, n, shards.done) as count:
