@@ -6,6 +6,7 @@ or unpickled because an index says so.
 
 from __future__ import annotations
 
+import inspect
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from jaxir.checks import InputError, check_known
-from jaxir.config import check_keywords
 from jaxir.files import PathLike, new_directory, read_manifest, write_manifest
 from jaxir.retrieval import exact, vectors
 from jaxir.retrieval.ids import unpack_ids
@@ -26,7 +26,7 @@ from jaxir.retrieval.vectors import open_array, row_blocks
 KINDS = ("exact", "scann")
 METRICS = ("dot", "cosine")
 BLOCK_BYTES = 1 << 25
-KEPT_FACTS = ("side", "normalized", "model", "model_path", "source")
+KEPT_FACTS = ("side", "normalized", "model", "model_path", "source", "settings")
 
 
 class Index(NamedTuple):
@@ -84,12 +84,12 @@ def build(
     n, dim = source.values.shape
     if not n:
         raise InputError(f"{source.path} holds no vectors: there is nothing to index")
-    if kind == "exact":
-        check_keywords(_build_exact, options, "an exact index")
-    else:
+    if kind == "exact" and options:
+        raise InputError(f"an exact index has no options, given: {', '.join(options)}; or take kind scann")
+    if kind == "scann":
         from jaxir.retrieval import scann
 
-        check_keywords(scann.build, options, "a ScaNN index")
+        _check_options(scann.build, options)
     with new_directory(out, overwrite=overwrite) as work:
         arrays = work / "arrays"
         arrays.mkdir()
@@ -136,7 +136,7 @@ def open(path: PathLike, *, backend: str = "auto", verify: bool = False, **optio
     else:
         from jaxir.retrieval import scann
 
-        check_keywords(scann.open, options, "a ScaNN index")
+        _check_options(scann.open, options)
         search = scann.open(path / "arrays", manifest.get("options", {}), n, **options)
         consistent = True
     if search is None or not consistent or ids.shape != (n,) or ids.dtype.kind != "S":
@@ -147,6 +147,23 @@ def open(path: PathLike, *, backend: str = "auto", verify: bool = False, **optio
         return search(check_queries(queries, dim, metric), k)
 
     return Index(kind, path, ids, dim, metric, manifest, checked)
+
+
+def describe(path: PathLike) -> str:
+    """One line for a person: kind, sizes, and for ScaNN what was chosen."""
+    path = pathlib.Path(path)
+    facts = read_manifest(path, "index")
+    size = sum(file["bytes"] for file in facts["files"].values())
+    line = f"{facts['index_kind']}, {facts['n']:,} documents x {facts['dim']}, {size / 1e6:,.1f} MB"
+    options = facts.get("options") or {}
+    if options.get("tree"):
+        line += (
+            f", {options['leaves_to_search']} of {options['leaves']} leaves searched, recall@100 "
+            f"{options['measured_recall@100']:.3f} on a sample of {options['measured_on']}"
+        )
+    elif facts["index_kind"] == "scann":
+        line += ", brute force (few documents)"
+    return line
 
 
 def check_queries(queries: np.ndarray, dim: int, metric: str = "dot") -> Float[np.ndarray, "q {dim}"]:
@@ -168,6 +185,12 @@ def check_queries(queries: np.ndarray, dim: int, metric: str = "dot") -> Float[n
         row = int(np.flatnonzero(~np.isfinite(squares))[0])
         raise InputError(f"the vector of query {row} has NaN, infinity or far too large values")
     return _normalised(queries, squares) if metric == "cosine" else queries
+
+
+def _check_options(fn: Callable[..., Any], options: dict[str, Any]) -> None:
+    parameters = inspect.signature(fn).parameters.values()
+    for name in options:
+        check_known("option of a ScaNN index", name, [p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
 
 
 def _build_exact(

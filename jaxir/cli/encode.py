@@ -1,0 +1,81 @@
+"""jaxir encode: encodes a collection's documents (or queries) to vectors on disk.
+
+  jaxir encode --workdir=runs/squad --source=beir:data/scifact --out=runs/squad/vectors
+  jaxir encode --workdir=runs/squad --source=data/scifact --side=query --split=dev --out=runs/squad/dev
+
+Stopped or killed and started again with the same flags, it goes on after the last finished shard.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from absl import flags
+
+from jaxir.checks import InputError
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string(
+        "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
+    )
+    flags.DEFINE_string("out", None, "vectors directory to write", flag_values=values)
+    flags.DEFINE_enum("side", "doc", ["doc", "query"], "documents or queries", flag_values=values)
+    flags.DEFINE_string("split", None, "whose queries, with --side=query", flag_values=values)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "of the stored vectors", flag_values=values)
+    flags.DEFINE_integer(
+        "shard_docs",
+        16_384,
+        "texts per shard: more are read ahead and sorted",
+        flag_values=values,
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "tokens_per_batch",
+        None,
+        "rows times length of a batch (default: 16384 on CPU, 131072 elsewhere)",
+        flag_values=values,
+        lower_bound=1,
+    )
+    flags.DEFINE_bool("overwrite", False, "replace what stands at --out", flag_values=values)
+    flags.DEFINE_multi_string(
+        "allow_import", [], "package that the model's config may name", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, positional: list[str]) -> None:
+    if positional:
+        raise InputError(f"jaxir encode takes flags only, not {positional[0]!r}")
+    if not values.workdir or not values.source or not values.out:
+        raise InputError(
+            "jaxir encode needs --workdir, --source and --out (jaxir encode --help has an example)"
+        )
+    import jax
+
+    from jaxir.config import TRUSTED
+    from jaxir.data.prepare import prepare_spec
+    from jaxir.retrieval.model import encode_prepared
+    from jaxir.training.checkpoint import load_model
+    from jaxir.training.mesh import make_mesh
+
+    model = load_model(values.workdir, allow=(*TRUSTED, *values.allow_import))
+    prepared = prepare_spec(values.source, pathlib.Path(values.workdir) / "data")
+    several = jax.device_count() > 1 and jax.default_backend() != "cpu"
+    encode_prepared(
+        model,
+        prepared,
+        values.out,
+        side=values.side,
+        split=values.split,
+        model_path=values.workdir,
+        mesh=make_mesh() if several else None,
+        dtype=values.dtype,
+        shard_docs=values.shard_docs,
+        tokens_per_batch=values.tokens_per_batch,
+        overwrite=values.overwrite,
+    )
+    print(f"written to {values.out}")
+    if values.side == "doc":
+        index = pathlib.Path(values.workdir) / "index"
+        print(f"next: jaxir index --vectors={values.out} --kind=exact --out={index}")

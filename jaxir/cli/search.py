@@ -1,0 +1,79 @@
+"""jaxir search: searches with a query, or with queries from standard input.
+
+  jaxir search --workdir=runs/squad "who wrote the first compiler?"
+  jaxir search --index=runs/squad/scann "who wrote the first compiler?" -k 3
+  jaxir search --workdir=runs/squad - < queries.txt
+
+With --workdir it searches that directory's index with its model; with --index another index, whose model
+is found by its manifest or by --workdir.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from absl import flags
+
+from jaxir.checks import InputError
+
+
+def define(values: flags.FlagValues) -> None:
+    values.set_gnu_getopt(True)  # flags may follow the query
+    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string("index", None, "what jaxir index wrote", flag_values=values)
+    flags.DEFINE_integer("k", None, "results per query (default: 10)", flag_values=values)
+    flags.DEFINE_multi_string(
+        "allow_import", [], "package that the model's config may name", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, positional: list[str]) -> None:
+    if not values.workdir and not values.index:
+        raise InputError("jaxir search needs --workdir=DIR or --index=DIR")
+    query = " ".join(positional).strip()
+    if not query:
+        raise InputError(
+            'the query is empty: jaxir search --workdir=DIR "your words", or - for standard input'
+        )
+    search(values.workdir, values.index, query, values.k, values.allow_import)
+
+
+def search(
+    workdir: str | pathlib.Path | None,
+    index_path: str | pathlib.Path | None,
+    query: str,
+    k: int | None = None,
+    allow_import: list[str] | None = None,
+) -> None:
+    """Searches and prints; ``query`` "-" reads queries from standard input, one per line."""
+    from jaxir.config import TRUSTED
+    from jaxir.retrieval import find, index, show
+    from jaxir.retrieval.model import encode_queries
+    from jaxir.training.checkpoint import load_model
+
+    found = index.open(index_path or find.find_index(workdir))
+    k = min(10, found.size) if k is None else k
+    index.check_k(k, found.size)
+    model = load_model(workdir or find.find_model(found.path), allow=(*TRUSTED, *(allow_import or [])))
+    find.check_same_model(found, model)
+    texts = find.open_texts(found)
+    if texts is None:
+        print("note: the indexed texts are not where they were; showing ids only", file=sys.stderr)
+    for queries in [[query]] if query != "-" else _standard_input():
+        scores, rows = found.search(encode_queries(model, queries), k)
+        for text, values, at in zip(queries, scores, rows):
+            show.show(text, show.hits(found, texts, values, at), heading=query == "-")
+
+
+def _standard_input() -> Iterator[list[str]]:
+    """The queries: one by one from a keyboard, all at once from a file."""
+    lines = (line.strip() for line in sys.stdin)
+    if sys.stdin.isatty():
+        yield from ([line] for line in lines if line)
+        return
+    queries = [line for line in lines if line]
+    if not queries:
+        raise InputError("standard input holds no query; it takes one per line")
+    yield queries
