@@ -1,0 +1,193 @@
+"""Judgements -> training examples: a query, one of its positives, and documents listed beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from jaxir.checks import InputError, check_known
+from jaxir.data.listed import Candidates, judged, read_candidates
+from jaxir.data.prepared import Prepared
+from jaxir.data.ragged import positions
+from jaxir.files import PathLike
+
+ListedFrom = Literal["negatives", "judged"]
+
+
+class Listing(NamedTuple):
+    """b examples as rows of the data set; column 0 is the positive."""
+
+    query_row: np.ndarray  # [b] int64
+    doc_row: np.ndarray  # [b, 1 + k] int64; where False: the positive again
+    labels: np.ndarray  # [b, 1 + k] float32, grades
+    where: np.ndarray  # [b, 1 + k] bool
+    teacher: np.ndarray | None  # [b, 1 + k] float32
+
+
+@dataclass(frozen=True)
+class Examples:
+    """m examples of one split, one for every judgement above 0, read by number in any order."""
+
+    query_row: np.ndarray  # [m] int64
+    doc_row: np.ndarray  # [m] int64
+    label: np.ndarray  # [m] float32
+    teacher: np.ndarray | None  # [m] float32, the positives' teacher scores
+    positives: Candidates
+    candidates: Candidates | None  # what is listed beside the positive; None for nothing
+    listed: int  # k
+
+    def __len__(self) -> int:
+        return len(self.query_row)
+
+    @property
+    def most_positives(self) -> int:
+        """The largest number of relevant documents of a query."""
+        return int(np.diff(self.positives.starts).max())
+
+    def take(self, numbers: np.ndarray, rng: np.random.Generator) -> Listing:
+        """The examples of the given numbers; of more than k candidates k are drawn, without repeats."""
+        query_row, doc_row = self.query_row[numbers], self.doc_row[numbers][:, None]
+        label = self.label[numbers][:, None]
+        where = np.ones(label.shape, bool)
+        if self.candidates is None:
+            return Listing(query_row, doc_row, label, where, None)
+        entries, real = _draw(self.candidates, query_row, doc_row, self.listed, rng)
+        # A free slot repeats the positive: any text does, but an empty one might upset a model.
+        docs = np.where(real, self.candidates.doc_row[entries], doc_row)
+        labels = np.where(real, self.candidates.label[entries], 0).astype(np.float32)
+        teacher = None
+        if self.teacher is not None and self.candidates.score is not None:
+            scores = np.where(real, self.candidates.score[entries], 0).astype(np.float32)
+            teacher = np.concatenate([self.teacher[numbers][:, None], scores], axis=1)
+        return Listing(
+            query_row,
+            np.concatenate([doc_row, docs], axis=1),
+            np.concatenate([label, labels], axis=1),
+            np.concatenate([where, real], axis=1),
+            teacher,
+        )
+
+    def known(self, query_row: np.ndarray, doc_row: np.ndarray, width: int) -> np.ndarray:
+        """The relevant documents of each query: [b, width] int64 rows, filled up with -1.
+
+        Where a query has more than ``width``, those in ``doc_row`` (the batch's documents) come first:
+        they are the ones that must not become negatives.
+        """
+        starts = self.positives.starts[query_row]
+        lengths = self.positives.starts[query_row + 1] - starts
+        docs = self.positives.doc_row[positions(starts, lengths)]
+        row = np.repeat(np.arange(len(query_row)), lengths)
+        order = np.lexsort((~np.isin(docs, doc_row), row))  # by query, present ones first
+        place = np.arange(len(docs)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        known = np.full((len(query_row), width), -1, np.int64)
+        fits = place < width
+        known[row[fits], place[fits]] = docs[order][fits]
+        return known
+
+
+def _draw(
+    candidates: Candidates,
+    query_row: np.ndarray,
+    positive: np.ndarray,
+    k: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """k random entries of each query's, the positive itself left out: (entries [b, k], real [b, k])."""
+    starts = candidates.starts[query_row]
+    count = candidates.starts[query_row + 1] - starts
+    width = max(int(count.max(initial=0)), k)
+    slots = np.arange(width)
+    entries = np.minimum(starts[:, None] + slots, max(len(candidates.doc_row) - 1, 0))
+    real = slots < count[:, None]
+    if len(candidates.doc_row):
+        real &= candidates.doc_row[entries] != positive
+    # The k smallest of random keys, slots that are not real behind all others.
+    keys = np.where(real, rng.random(real.shape), 2.0)
+    best = np.argsort(keys, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(entries, best, 1), np.take_along_axis(real, best, 1)
+
+
+def build_examples(
+    prepared: Prepared,
+    split: str,
+    *,
+    listed: int = 0,
+    listed_from: ListedFrom = "negatives",
+    negatives_file: PathLike | None = None,
+) -> Examples:
+    """The examples of a split of a prepared data set.
+
+    Args:
+      listed: k, how many documents to list beside the positive.
+      listed_from: "negatives" lists judged non-relevant documents (label 0); "judged" lists the query's
+        other judged documents whatever their grade, for ranking losses on graded lists.
+      negatives_file: lists documents from this file instead (see
+        :func:`jaxir.data.listed.read_candidates`); its scores become ``teacher``.
+
+    Raises:
+      InputError: no such split, or no positive in it; what is wrong with the file.
+    """
+    check_known("value of listed_from", listed_from, ("negatives", "judged"))
+    check_known(f"split of {prepared.name}", split, prepared.qrels)
+    if listed < 0:
+        raise InputError(f"listed is {listed}, it must be 0 or more")
+    if negatives_file is not None and not listed:
+        raise InputError("negatives_file is set and listed is 0: set listed to how many to list")
+    table, queries = prepared.qrels[split], len(prepared.queries[split])
+    known = judged(table, table.relevance > 0, queries)
+    if not len(known.doc_row):
+        raise InputError(f"{prepared.name} has no relevant document in its split {split!r}")
+    owner = _owner(known)
+    candidates, teacher = None, None
+    if negatives_file is not None:
+        found = read_candidates(negatives_file, prepared, split)
+        teacher = _teacher_of_positives(found, known, owner, prepared, split, negatives_file)
+        candidates = _without(found, known, len(prepared.docs))
+    elif listed:
+        candidates = judged(table, (table.relevance <= 0) | (listed_from == "judged"), queries)
+    return Examples(owner, known.doc_row, known.label, teacher, known, candidates, listed)
+
+
+def _pair(query_row: np.ndarray, doc_row: np.ndarray, docs: int) -> np.ndarray:
+    return query_row * docs + doc_row  # one number for a pair: below 2^63 for any real collection
+
+
+def _owner(candidates: Candidates) -> np.ndarray:
+    return np.repeat(np.arange(len(candidates.starts) - 1), np.diff(candidates.starts))
+
+
+def _without(found: Candidates, known: Candidates, docs: int) -> Candidates:
+    """The candidates that are not known positives of their query."""
+    owner = _owner(found)
+    keep = ~np.isin(_pair(owner, found.doc_row, docs), _pair(_owner(known), known.doc_row, docs))
+    score = None if found.score is None else found.score[keep]
+    return Candidates.of(owner[keep], found.doc_row[keep], found.label[keep], len(found.starts) - 1, score)
+
+
+def _teacher_of_positives(
+    found: Candidates,
+    known: Candidates,
+    owner: np.ndarray,
+    prepared: Prepared,
+    split: str,
+    path: PathLike,
+) -> np.ndarray | None:
+    if found.score is None:
+        return None
+    docs = len(prepared.docs)
+    pairs = _pair(_owner(found), found.doc_row, docs)
+    order = np.argsort(pairs, kind="stable")
+    wanted = _pair(owner, known.doc_row, docs)
+    at = np.minimum(np.searchsorted(pairs[order], wanted), max(len(pairs) - 1, 0))
+    missing = (pairs[order][at] != wanted) if len(pairs) else np.ones(len(wanted), bool)
+    if missing.any():
+        first = int(np.argmax(missing))
+        query = prepared.queries[split][int(owner[first])].query_id
+        doc = prepared.docs[int(known.doc_row[first])].doc_id
+        raise InputError(
+            f"{path} has scores, but none for {int(missing.sum())} of {len(wanted)} positives (such as "
+            f"query {query!r} and document {doc!r}): add the positives to doc_ids, or leave scores out"
+        )
+    return found.score[order][at]
