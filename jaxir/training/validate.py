@@ -17,9 +17,9 @@ from jaxir.data.tokenizer import Tokenizer
 from jaxir.types import Encoder, Params
 
 MEASURES = {
-    "MRR@10": lambda s, y: rax.mrr_metric(s, jnp.minimum(y, 1), topn=10),
-    "nDCG@10": lambda s, y: rax.ndcg_metric(s, y, topn=10, gain_fn=lambda label: label),
-    "R@100": lambda s, y: rax.recall_metric(s, jnp.minimum(y, 1), topn=100),
+    "MRR@10": jax.jit(lambda s, y: rax.mrr_metric(s, jnp.minimum(y, 1), topn=10)),
+    "nDCG@10": jax.jit(lambda s, y: rax.ndcg_metric(s, y, topn=10, gain_fn=lambda label: label)),
+    "R@100": jax.jit(lambda s, y: rax.recall_metric(s, jnp.minimum(y, 1), topn=100)),
 }
 BATCH = 128
 
