@@ -57,7 +57,7 @@ class TransformerConfig:
     activation: str = "geglu"  # gelu is the exact (erf) form, gelu_tanh the approximation
     bias: bool = False  # biases in the linear maps
     qkv_bias: bool | None = None  # biases of query, key and value; None = as bias (Qwen2: True)
-    dropout: float = 0.0  # on the embeddings and on what each part adds, while training
+    dropout: float = 0.0  # on the embeddings and what each part adds, in training; steps of 1/256
     init_std: float = 0.02  # spread of the embeddings at the start; linear maps: 1 / sqrt(inputs)
     dtype: str = "float32"  # of the computation; parameters, norms and softmax are float32
     remat: str = "none"  # kept for the backward pass: everything, dots (weight products), block inputs
@@ -82,8 +82,8 @@ class TransformerConfig:
         ):
             check_known(name, getattr(self, name), known)
         self._check_heads()
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}, it must be at least 0 and below 1")
+        if not 0 <= self.dropout <= 0.99:
+            raise InputError(f"dropout is {self.dropout}, it must be from 0 to 0.99")
         if self.attention == "cudnn" and self.dtype == "float32":
             raise InputError(
                 "attention='cudnn' computes in bfloat16: set dtype='bfloat16', or attention='auto'"

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxir.checks import InputError, check_known, nearest
 from jaxir.models.config import TransformerConfig
 from jaxir.models.heads import POOLINGS, Pooling
-from jaxir.models.towers import assemble
+from jaxir.models.towers import SIDES, assemble
 from jaxir.models.transformer import Transformer
 from jaxir.types import Array, Encoder, Params
 
@@ -73,11 +73,9 @@ def transformer(
         ids: Array,
         mask: Array,
         *,
-        side: str,
         layers: Sequence[int] | None,
         key: Array | None,
     ) -> tuple[Array, ...]:
-        del side  # the towers differ only in their parameters
         states = module.apply(
             {"params": params["trunk"]},
             ids,
@@ -90,7 +88,7 @@ def transformer(
 
     return assemble(
         init,
-        forward,
+        dict.fromkeys(SIDES, forward),
         dim=config.dim,
         projection=projection,
         normalize=normalize,

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from jaxir.models.config import GATED, TransformerConfig
 
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
@@ -55,7 +55,7 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         c = self.config
-        activation = _ACTIVATIONS[c.activation]
+        activation = ACTIVATIONS[c.activation]
         up = dense(c, x, c.ff_size, c.bias, "up")
         if c.activation in GATED:
             inner = activation(dense(c, x, c.ff_size, c.bias, "gate")) * up
@@ -76,6 +76,27 @@ class Embedding(nn.Module):
         init = nn.initializers.normal(c.init_std)
         table = self.param("embedding", init, (self.rows, c.dim))
         return table.at[ids].get(mode="fill", fill_value=jnp.nan).astype(c.dtype)
+
+
+class Dropout(nn.Module):
+    """Sets a share of the values to 0 and scales up the rest; ``rate`` in steps of 1/256.
+
+    Four values share one random word: drawing a word for each took a fifth of a training step on a
+    CPU, this takes a quarter of that.
+    """
+
+    rate: float
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if not self.train or self.rate == 0:
+            return x
+        lost = max(round(self.rate * 256), 1)
+        width = x.shape[-1]
+        words = jax.random.bits(self.make_rng("dropout"), (*x.shape[:-1], -(-width // 4)), jnp.uint32)
+        draws = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(*x.shape[:-1], -1)
+        return jnp.where(draws[..., :width] >= lost, x / (1 - lost / 256), 0)
 
 
 def dense(config: TransformerConfig, x: Array, features: int, bias: bool, name: str) -> Array:

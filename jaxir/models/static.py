@@ -5,6 +5,7 @@ c.encoder = dict(fn="jaxir.models.static:static", dim=512)
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -84,14 +85,14 @@ def static(
         ids: Array,
         mask: Array,
         *,
-        side: str,
         layers: Sequence[int] | None,
         key: Array | None,
+        rate: float,
     ) -> tuple[Array, ...]:
         if layers is not None:
             raise InputError(f"layers={tuple(layers)}: a static encoder has no layers, use None")
-        if key is not None and rates[side]:
-            mask = mask & jax.random.bernoulli(key, 1 - rates[side], mask.shape)
+        if key is not None and rate:
+            mask = mask & jax.random.bernoulli(key, 1 - rate, mask.shape)
         table = params["embedding"]
         if token_weights:
             weights = jnp.exp(params["token_logit"])
@@ -102,7 +103,15 @@ def static(
         mass = jnp.sum(per_token, axis=-1, keepdims=True)
         return (total / jnp.where(mass > 0, mass, 1),)
 
-    return assemble(init_tower, forward, dim=dim, projection=projection, normalize=normalize, towers=towers)
+    by_rate = {rate: functools.partial(forward, rate=rate) for rate in rates.values()}
+    return assemble(
+        init_tower,
+        {side: by_rate[rates[side]] for side in SIDES},
+        dim=dim,
+        projection=projection,
+        normalize=normalize,
+        towers=towers,
+    )
 
 
 def _rates(dropout: float | Mapping[str, float]) -> dict[str, float]:

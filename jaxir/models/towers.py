@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ Forward = Callable[..., tuple[Array, ...]]
 
 def assemble(
     init_tower: Callable[[Array], Params],
-    forward: Forward,
+    forward: Mapping[Side, Forward],
     *,
     dim: int,
     projection: int | None,
@@ -28,12 +28,12 @@ def assemble(
     towers: str,
     max_length: int | None = None,
 ) -> Encoder:
-    """An Encoder of one vector per text from one tower's ``init`` and ``forward``.
+    """An Encoder of one vector per text from one tower's ``init`` and each side's ``forward``.
 
-    ``forward(params, ids [n, l], mask [n, l], *, side, layers, key)`` returns a tuple of pooled
-    vectors [n, dim], one per layer. Projection and normalisation, the same for every layer, come
-    after it. ``towers="tied"`` has one parameter tree for both sides; ``"separate"`` has
-    ``{"query": ..., "doc": ...}``.
+    ``forward[side](params, ids [n, l], mask [n, l], *, layers, key)`` returns a tuple of pooled
+    vectors [n, dim], one per layer; one function for both sides is compiled once. Projection and
+    normalisation, the same for every layer, come after it. ``towers="tied"`` has one parameter tree
+    for both sides; ``"separate"`` has ``{"query": ..., "doc": ...}``.
 
     Raises:
       InputError: unknown ``towers``, a projection that is not above 0.
@@ -74,14 +74,14 @@ def assemble(
             key = jax.random.fold_in(key, SIDES.index(side))
         flat = (ids.reshape(-1, length), mask.reshape(-1, length))
         asked = None if layers is None else tuple(layers)
-        vectors = run(tower, *flat, key, side=side, layers=asked)
+        vectors = run(tower, *flat, key, forward=forward[side], layers=asked)
         reps = tuple(Reps(x.reshape(*leading, -1)) for x in vectors)
         return reps[0] if layers is None else reps
 
     # Compiled as a whole also when called outside jit, where op by op costs seconds per shape.
-    @functools.partial(jax.jit, static_argnames=("side", "layers"))
-    def run(tower, ids, mask, key, *, side, layers):
-        pooled = forward(tower, ids, mask, side=side, layers=layers, key=key)
+    @functools.partial(jax.jit, static_argnames=("forward", "layers"))
+    def run(tower, ids, mask, key, *, forward, layers):
+        pooled = forward(tower, ids, mask, layers=layers, key=key)
         return tuple(finish(tower, x) for x in pooled)
 
     def finish(tower: Params, x: Array) -> Array:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxir.checks import InputError
 from jaxir.models.attention import Attention
 from jaxir.models.config import TransformerConfig
-from jaxir.models.layers import Embedding, FeedForward, Norm
+from jaxir.models.layers import Dropout, Embedding, FeedForward, Norm
 from jaxir.models.positions import (
     attention_mask,
     position_ids,
@@ -94,7 +94,7 @@ class Transformer(nn.Module):
             x = x + Embedding(c, c.token_types, name="type_embedding")(types)
         if c.embedding_norm:
             x = Norm(c, name="embedding_norm")(x)
-        return nn.Dropout(c.dropout, deterministic=not train)(x)
+        return Dropout(c.dropout, train)(x)
 
     def _angles(self, mask: Array) -> dict[bool, tuple[Array, Array]]:
         """Rotary angles of layers without (False) and with (True) a window; {} = not rotary."""
@@ -139,7 +139,7 @@ class Block(nn.Module):
         y = part(y)
         if c.norm_position == "both":
             y = Norm(c, name=f"{name}_post_norm")(y)
-        x = x + nn.Dropout(c.dropout, deterministic=not self.train)(y)
+        x = x + Dropout(c.dropout, self.train)(y)
         return Norm(c, name=f"{name}_norm")(x) if c.norm_position == "post" else x
 
 

@@ -37,7 +37,7 @@ def rope(x, theta):
     return np.concatenate([z.real, z.imag], axis=-1)
 
 
-def attention(x, p, *, heads, kv_heads, causal, theta=None, window=0, eps=None):
+def attention(x, p, *, heads, kv_heads, causal, theta=None, window=0, eps=None, bias=None):
     q, k, v = (linear(x, p[name]) for name in ("query", "key", "value"))
     length, d = len(x), q.shape[-1] // heads
     outputs = []
@@ -54,21 +54,44 @@ def attention(x, p, *, heads, kv_heads, causal, theta=None, window=0, eps=None):
                 j for j in range(length) if (not causal or j <= i) and (not window or abs(i - j) <= window)
             ]
             logits = np.array([qh[i] @ kh[j] for j in seen]) / math.sqrt(d)
+            if bias is not None:
+                logits += [bias(j - i)[h] for j in seen]
             share = np.exp(logits - logits.max())
             out[i] = (share / share.sum()) @ vh[seen]
         outputs.append(out)
     return linear(np.concatenate(outputs, axis=-1), p["out"])
 
 
-def bert(params, ids, types, *, layers, heads, eps):
-    """Post-norm encoder: learned positions, token types, exact GELU, LayerNorm, biases."""
+def bucket(offset, buckets, distance, causal=False):
+    """T5's bucket of a key that stands ``offset`` after the query."""
+    start = 0
+    if causal:
+        offset = min(offset, 0)
+    else:
+        buckets //= 2
+        start = buckets if offset > 0 else 0
+    far, exact = abs(offset), buckets // 2
+    if far < exact:
+        return start + far
+    log = math.log(far / exact) / math.log(distance / exact) * (buckets - exact)
+    return start + min(exact + int(log), buckets - 1)
+
+
+def bert(params, ids, types, *, layers, heads, eps, buckets=0, distance=0, first=0):
+    """Post-norm encoder: learned positions, token types, exact GELU, LayerNorm, biases.
+
+    With ``buckets`` also MPNet's: relative biases, and the first position in row ``first``.
+    """
+    bias = None
+    if buckets:
+        bias = lambda offset: params["relative_bias"][bucket(offset, buckets, distance)]
     x = params["token_embedding"]["embedding"][ids]
-    x = x + params["position_embedding"]["embedding"][: len(ids)]
+    x = x + params["position_embedding"]["embedding"][first : first + len(ids)]
     x = x + params["type_embedding"]["embedding"][types]
     x = layernorm(x, params["embedding_norm"], eps)
     for i in range(layers):
         p = params[f"layers_{i}"]
-        a = attention(x, p["attention"], heads=heads, kv_heads=heads, causal=False)
+        a = attention(x, p["attention"], heads=heads, kv_heads=heads, causal=False, bias=bias)
         x = layernorm(x + a, p["attention_norm"], eps)
         f = linear(gelu(linear(x, p["ffn"]["up"])), p["ffn"]["down"])
         x = layernorm(x + f, p["ffn_norm"], eps)

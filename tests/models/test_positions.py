@@ -1,5 +1,3 @@
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from jaxir.models.positions import (
     rotary_angles,
     rotate,
 )
+from tests.models import reference
 
 
 def test_positions_count_real_tokens():
@@ -32,21 +31,6 @@ def test_rotation_keeps_lengths_and_sees_only_distances():
     assert abs(float(near - jnp.sum(at(q, 5) * at(k, 1)))) > 1e-3
 
 
-def bucket(offset, buckets, distance, causal):
-    """T5's rule for one pair of positions, in Python numbers."""
-    start = 0
-    if causal:
-        offset = min(offset, 0)
-    else:
-        buckets //= 2
-        start = buckets if offset > 0 else 0
-    far, exact = abs(offset), buckets // 2
-    if far < exact:
-        return start + far
-    log = math.log(far / exact) / math.log(distance / exact) * (buckets - exact)
-    return start + min(exact + int(log), buckets - 1)
-
-
 @pytest.mark.parametrize("causal", [False, True])
 def test_relative_buckets_follow_the_rule(causal):
     got = relative_buckets(200, 32, 128, causal)
@@ -54,7 +38,7 @@ def test_relative_buckets_follow_the_rule(causal):
     edges = {8, 16, 32, 64, 128} if not causal else {16, 32, 64, 128}
     for i, j in ((0, 0), (5, 0), (0, 5), (90, 1), (1, 90), (150, 0), (0, 199), (20, 9), (40, 60)):
         if abs(j - i) not in edges:
-            assert got[i, j] == bucket(j - i, 32, 128, causal), (i, j)
+            assert got[i, j] == reference.bucket(j - i, 32, 128, causal), (i, j)
     assert int(got.max()) == 31
     assert int(got.min()) == 0
 

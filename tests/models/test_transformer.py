@@ -92,11 +92,13 @@ def texts(shape, vocabulary=60, seed=1):
     return np.random.default_rng(seed).integers(0, vocabulary, size=shape)
 
 
-def test_post_norm_encoder_equals_the_numpy_one():
+@pytest.mark.parametrize(("config", "options"), [(BERT, {}), (MPNET, dict(buckets=8, distance=16, first=2))])
+def test_post_norm_encoder_equals_the_numpy_one(config, options):
     ids, types = texts((3, 9)), texts((3, 9), vocabulary=2)
-    got = run(BERT, parameters(BERT), ids, types=jnp.asarray(types, jnp.int32))[0]
+    got = run(config, parameters(config), ids, types=jnp.asarray(types, jnp.int32))[0]
+    params = in_float64(parameters(config))
     for row, i, t in zip(got, ids, types):
-        want = reference.bert(in_float64(parameters(BERT)), i, t, layers=2, heads=4, eps=1e-12)
+        want = reference.bert(params, i, t, layers=2, heads=4, eps=1e-12, **options)
         np.testing.assert_allclose(row, want, atol=1e-5)
 
 
