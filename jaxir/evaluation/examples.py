@@ -10,7 +10,8 @@ from jaxir.types import Doc
 
 
 def choose(values: Mapping[str, float], baseline: Mapping[str, float], *, each: int = 2) -> dict[str, str]:
-    """Query ids with a note: ``each`` of the largest gains, the largest losses and joint failures.
+    """Query ids with a note: ``each`` of the largest gains, the largest losses and joint
+    failures; the first queries where there is none of these.
 
     >>> choose({"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.5}, {"a": 0.2, "b": 0.5, "c": 0.0, "d": 0.5})
     {'a': 'gains 0.80', 'b': 'loses 0.50', 'c': 'not found by either'}
@@ -20,7 +21,8 @@ def choose(values: Mapping[str, float], baseline: Mapping[str, float], *, each: 
     gains = {q: f"gains {d[q]:.2f}" for q in order[::-1][:each] if d[q] > 0}
     losses = {q: f"loses {-d[q]:.2f}" for q in order[:each] if d[q] < 0}
     neither = [q for q in d if values[q] == 0 and baseline[q] == 0][:each]
-    return gains | losses | dict.fromkeys(neither, "not found by either")
+    chosen = gains | losses | dict.fromkeys(neither, "not found by either")
+    return chosen or dict.fromkeys(list(d)[:each], "the same in both")
 
 
 def show(

@@ -117,6 +117,7 @@ def normalisation(
     """
     check = f"{what}: length"
     norms = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
+    norms = norms[norms > 0] if norms.any() else norms  # zeros are another check's finding
     text = f"lengths {norms.min():.3f} to {norms.max():.3f}, metric {metric}"
     off = np.abs(norms - 1).max() > 0.01  # float16 and bfloat16 stay below
     if normalized and off:
@@ -196,6 +197,7 @@ def self_retrieval(
     *,
     what: str = "stored vectors as queries",
     least: float = 0.9,
+    good: float = 0.99,
 ) -> list[Finding]:
     """Documents as queries must find themselves first, or one that scores the same (a duplicate).
 
@@ -203,7 +205,7 @@ def self_retrieval(
       search: (queries [q, d], k) -> (scores [q, k], rows [q, k]).
       vectors: [q, d], the documents as queries.
       rows: [q], their rows in the index.
-      least: the share below which it is a failure; between it and 0.99 it is a warning.
+      least: the share below which it is a failure; below ``good`` it is a warning.
     """
     scores, found = search(np.asarray(vectors, np.float32), 10)
     same = (found == rows[:, None]) & (scores >= scores[:, :1] - 1e-4 * np.abs(scores[:, :1]))
@@ -213,7 +215,9 @@ def self_retrieval(
     advice = "the index and its vectors disagree, or queries and documents are encoded differently"
     if share < least:
         return [Finding("fail", check, text, advice)]
-    return [Finding("warn" if share < 0.99 else "ok", check, text, advice if share < 0.99 else "")]
+    if share < good:
+        return [Finding("warn", check, text, advice)]
+    return [Finding("ok", check, text)]
 
 
 def recall_against_exact(found: np.ndarray, exact: np.ndarray) -> list[Finding]:

@@ -13,6 +13,7 @@ def test_choose_takes_the_extremes():
         "both": "not found by either",
     }
     assert examples.choose(base, base, each=1) == {"both": "not found by either"}
+    assert examples.choose({"a": 0.5}, {"a": 0.5}) == {"a": "the same in both"}
 
 
 def test_show_reads_each_document_once():

@@ -1,0 +1,64 @@
+"""jaxir doctor: checks an encoder or an index for failures that raise no error but give wrong scores.
+
+  jaxir doctor --workdir=runs/squad
+  jaxir doctor --index=runs/squad/retrieval/scifact-1a2b3c4d/index-exact
+  jaxir doctor --workdir=runs/squad --source=beir:data/cranfield
+
+It looks at: tokenizer against model, unknown tokens, cut texts, NaN, collapsed or constant embeddings,
+lengths against the metric, padding, prefixes, documents as queries, judgements that point nowhere, the
+perfect run's score, fingerprints of model and index, stored vectors against the model, and the recall of
+an approximate index. Exit code: 0, 1 if something failed, 2 for a mistake in the command.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import flags
+
+from jaxir.checks import InputError
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string("index", None, "index directory", flag_values=values)
+    flags.DEFINE_string(
+        "source",
+        None,
+        "collection to take texts and judgements from; default: the one trained on or indexed",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "vectors", None, "what --index was built from, if it is a ScaNN index", flag_values=values
+    )
+    flags.DEFINE_string(
+        "measures",
+        "MRR@10 nDCG@10 R@100",
+        "on which the perfect run must score 1",
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        "allow_import", [], "package that the model's config may name", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, positional: list[str]) -> None:
+    if positional:
+        raise InputError(f"jaxir doctor takes flags only, not {positional[0]!r}")
+    if not values.workdir and not values.index:
+        raise InputError("give --workdir=DIR, a work directory, or --index=DIR, an index, or both")
+    from jaxir.config import TRUSTED
+    from jaxir.evaluation import measures
+    from jaxir.evaluation.checkup import examine, show
+
+    findings = examine(
+        workdir=values.workdir,
+        index=values.index,
+        source=values.source,
+        vectors=values.vectors,
+        measures=tuple(measures.parse(values.measures)),
+        allow=(*TRUSTED, *values.allow_import),
+    )
+    show(findings)
+    if any(f.level == "fail" for f in findings):
+        sys.exit(1)

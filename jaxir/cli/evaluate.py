@@ -1,0 +1,158 @@
+"""jaxir evaluate: compares runs, or encodes, indexes, searches and measures in one go.
+
+Runs from anywhere, as TREC run files, against TREC or BEIR qrels (plain or .gz):
+
+  jaxir evaluate --run=bm25.trec --run=dense=runs/7/test.trec --qrels=qrels/test.tsv \\
+    --measures="nDCG@10 R@100 P(rel=2)@5"
+
+The whole chain with a trained encoder: prepares the collection if needed, encodes it, builds the
+indexes, searches the split's queries, adds BM25 and the hybrid of both, and writes a report:
+
+  jaxir evaluate --workdir=runs/squad --source=beir:data/scifact --kind=exact --kind=scann
+
+p-values are of the paired randomisation test against the baseline, which is the first run or --baseline.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from absl import flags
+
+from jaxir.checks import InputError, check_known
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_multi_string("run", [], "TREC run file, or NAME=FILE; once per run", flag_values=values)
+    flags.DEFINE_string("qrels", None, "judgements, TREC or BEIR tsv", flag_values=values)
+    flags.DEFINE_string(
+        "measures", "MRR@10 nDCG@10 R@100", "names that ir-measures knows", flag_values=values
+    )
+    flags.DEFINE_string("baseline", None, "run to compare with; default: the first", flag_values=values)
+    flags.DEFINE_string("report", None, "directory for a report", flag_values=values)
+    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string(
+        "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
+    )
+    flags.DEFINE_string("split", "test", "whose queries are searched", flag_values=values)
+    flags.DEFINE_string(
+        "dev_split", "dev", "whose queries choose the hybrid's weight, if it exists", flag_values=values
+    )
+    flags.DEFINE_multi_enum("kind", ["exact"], ["exact", "scann"], "index; once per kind", flag_values=values)
+    flags.DEFINE_integer("depth", 100, "documents per query", flag_values=values, lower_bound=1)
+    flags.DEFINE_bool("bm25", True, "add BM25 and the hybrid", flag_values=values)
+    flags.DEFINE_string(
+        "language", "en", "of BM25's words: en, another ISO 639 code, or auto", flag_values=values
+    )
+    flags.DEFINE_multi_string(
+        "allow_import", [], "package that the model's config may name", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, positional: list[str]) -> None:
+    if positional:
+        raise InputError(f"jaxir evaluate takes flags only, not {positional[0]!r}")
+    if values.run and values.workdir:
+        raise InputError("give --run (with --qrels) or --workdir (with --source), not both")
+    if values.run:
+        if not values.qrels:
+            raise InputError("--run needs --qrels=FILE, the judgements to measure against")
+        _compare(values)
+    elif values.workdir:
+        if not values.source:
+            raise InputError("--workdir needs --source=..., the collection to search")
+        _chain(values)
+    else:
+        raise InputError("give --run=FILE with --qrels=FILE, or --workdir=DIR with --source=...")
+
+
+def _compare(values: flags.FlagValues) -> None:
+    from jaxir.evaluation import measures, qrels, table
+    from jaxir.retrieval import runs
+
+    measures.parse(values.measures)  # before anything slow
+    files = named_files(values.run)
+    baseline = values.baseline or next(iter(files))
+    check_known("baseline run", baseline, files)
+    judged = qrels.read(values.qrels)
+    found = {name: runs.read(path) for name, path in files.items()}
+    scores = measures.measure_runs(found, judged, values.measures)
+    made = table.build(scores.figures, per_query=scores.per_query, baseline=baseline)
+    table.show(made, title=f"{pathlib.Path(values.qrels).name}: {len(judged):,} queries")
+    for note in scores.notes:
+        print(f"note: {note}")
+    if values.report:
+        from jaxir.evaluation.report import write_report
+
+        page = write_report(
+            values.report,
+            title=f"Runs against {values.qrels}",
+            runs=scores.figures,
+            per_query=scores.per_query,
+            baseline=baseline,
+            results={"corpus": {"judged queries": len(judged)}},
+            notes=scores.notes,
+        )
+        print(f"report: {page}")
+
+
+def named_files(given: list[str]) -> dict[str, str]:
+    """``["bm25=a.trec", "runs/b.trec.gz"]`` -> ``{"bm25": "a.trec", "b": "runs/b.trec.gz"}``."""
+    files: dict[str, str] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or pathlib.Path(text).exists():  # a file may have = in its name
+            name, path = pathlib.Path(text.removesuffix(".gz")).stem, text
+        if name in files:
+            raise InputError(f"{files[name]} and {path} are both named {name!r}; name one: --run=NAME={path}")
+        files[name] = path
+    return files
+
+
+def _chain(values: flags.FlagValues) -> None:
+    import jax
+
+    from jaxir.config import TRUSTED
+    from jaxir.data.prepare import prepare_spec
+    from jaxir.evaluation import chain, measures, table
+    from jaxir.evaluation.chain_report import write_chain_report
+    from jaxir.training.checkpoint import load_model
+    from jaxir.training.mesh import make_mesh
+
+    measures.parse(values.measures)  # before anything slow
+    workdir = pathlib.Path(values.workdir)
+    allow = (*TRUSTED, *values.allow_import)
+    model = load_model(workdir, allow=allow)
+    prepared = prepare_spec(values.source, workdir / "data", allow=None)
+    several = jax.device_count() > 1 and jax.default_backend() != "cpu"
+    result = chain.evaluate_chain(
+        model,
+        prepared,
+        workdir,
+        split=values.split,
+        dev_split=values.dev_split or None,
+        kinds=tuple(dict.fromkeys(values.kind)),
+        measures=values.measures,
+        depth=values.depth,
+        bm25=values.bm25,
+        hybrid=values.bm25,
+        language=values.language,
+        baseline=values.baseline,
+        mesh=make_mesh() if several else None,
+    )
+    table.show(result.table, title=f"{prepared.name}: {len(result.qrels):,} queries of {values.split}")
+    if result.scann_recall is not None:
+        print(f"ScaNN finds {result.scann_recall:.1%} of the exact first documents")
+    for note in result.notes:
+        print(f"note: {note}")
+    name = next(iter(result.indexes.values())).parent.name
+    page = write_chain_report(
+        values.report or workdir / f"report-{name}-{values.split}",
+        result,
+        model=model,
+        prepared=prepared,
+        workdir=workdir,
+        split=values.split,
+    )
+    print(f"runs: {next(iter(result.indexes.values())).parent}/{values.split}.*.trec")
+    print(f"report: {page}")

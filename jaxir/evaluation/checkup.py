@@ -1,0 +1,169 @@
+"""The doctor's visit: opens a work directory or an index, runs every check that applies, shows them."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxir.checks import InputError
+from jaxir.config import TRUSTED, Allow
+from jaxir.data import prepared as store
+from jaxir.data.prepare import prepare_spec
+from jaxir.data.prepared import Prepared
+from jaxir.evaluation import doctor
+from jaxir.evaluation.finding import Finding
+from jaxir.evaluation.measures import DEFAULT_MEASURES
+from jaxir.files import MANIFEST, PathLike
+from jaxir.retrieval import index as indexes
+from jaxir.retrieval import vectors as vector_files
+from jaxir.retrieval.encode import make_text_fn
+from jaxir.retrieval.find import find_model
+from jaxir.retrieval.index import Index
+from jaxir.training.checkpoint import Model, load_model
+from jaxir.types import Doc
+
+
+def examine(
+    *,
+    workdir: PathLike | None = None,
+    index: PathLike | None = None,
+    source: str | None = None,
+    vectors: PathLike | None = None,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    allow: Allow = TRUSTED,
+) -> list[Finding]:
+    """Checks a model, its data set and its indexes, or one index.
+
+    Args:
+      workdir: of ``jaxir train``. Without ``index`` the indexes in it are checked as well.
+      index: an index directory. Without ``workdir`` the model is the one that its manifest names.
+      source: the data set to take texts from; by default the one that was trained on or indexed.
+      vectors: the directory that ``index`` was built from, which approximate indexes do not contain.
+      measures: that the perfect run must score 1 on.
+      allow: packages that the model's config may name.
+
+    Raises:
+      InputError: neither given, something that is not what it should be, or no data set to be found.
+    """
+    if workdir is None and index is None:
+        raise InputError("give a work directory or an index")
+    if index is not None:
+        opened = [indexes.open(index, verify=True)]
+    else:
+        home = pathlib.Path(str(workdir))
+        found = [*home.glob(f"index/{MANIFEST}"), *sorted(home.glob(f"retrieval/*/index-*/{MANIFEST}"))]
+        opened = [indexes.open(path.parent, verify=True) for path in found]
+    if workdir is None:
+        with contextlib.suppress(InputError):  # the index is then checked by itself
+            workdir = find_model(opened[0].path)
+    model = load_model(workdir, allow=allow) if workdir is not None else None
+    findings = []
+    data = _data(model, opened[0] if index is not None else None, source, workdir)
+    encode = doctor.make_encode(model) if model is not None else None
+    if model is not None and data is not None:
+        docs, queries = sample_texts(data, model)
+        findings += doctor.check_model(model, docs, queries, encode=encode)
+    if data is not None:
+        findings += doctor.check_data(data, measures=measures)
+    for one in opened:
+        checked = check_index(one, model, data, vectors, encode=encode)
+        findings += [f._replace(check=f"{one.path.name}: {f.check}") for f in checked]
+    return findings
+
+
+def sample_texts(data: Prepared, model: Model) -> tuple[list[str], list[str]]:
+    """Evenly spaced documents and queries, what of them is encoded; queries of a held-out split."""
+    text = make_text_fn(model.config["data"]["doc_text"])
+    docs = [text(doc) for doc in data.docs.rows(_spaced(len(data.docs)))]
+    splits = [s for s in ("test", "dev", *data.queries) if s in data.queries]
+    if not splits:
+        return docs, docs
+    records = data.queries[splits[0]]
+    return docs, [query.text for query in records.rows(_spaced(len(records)))]
+
+
+def _spaced(n: int) -> list[int]:
+    return np.linspace(0, n - 1, min(n, doctor.SAMPLE)).astype(int).tolist()
+
+
+def _data(
+    model: Model | None, index: Index | None, source: str | None, workdir: PathLike | None
+) -> Prepared | None:
+    """The data set to look at: the one that was named, or that the index or the training came from."""
+    if source:
+        return prepare_spec(source, pathlib.Path(workdir or ".") / "data")
+    places = []
+    if index is not None and index.manifest.get("source"):
+        places.append(index.manifest["source"].get("path"))
+    if model is not None:
+        places += model.config.get("prepared") or []
+    for place in places:
+        if place and (pathlib.Path(place) / MANIFEST).is_file():
+            return store.load(place)
+    if model is not None:
+        raise InputError(
+            f"the data set of {workdir} is not at {places or 'any known place'} any more; "
+            "name one to take texts from: --source=..."
+        )
+    return None
+
+
+def check_index(
+    index: Index,
+    model: Model | None,
+    data: Prepared | None,
+    vectors: PathLike | None,
+    *,
+    encode: doctor.Encode | None = None,
+) -> list[Finding]:
+    """:func:`jaxir.evaluation.doctor.check_index` with what can be found around the index."""
+    if vectors is None and (index.path.parent / "vectors" / MANIFEST).is_file():
+        vectors = index.path.parent / "vectors"
+    stored = None
+    if index.kind == "exact":
+        stored = vector_files.open_array(index.path / "arrays" / "vectors.npy")
+    elif vectors is not None:
+        stored = vector_files.read(vectors).values
+    if stored is not None and len(stored) != index.size:
+        raise InputError(f"{vectors} holds {len(stored)} vectors, {index.path} {index.size}")
+    source = index.manifest.get("source") or {}
+    same = data is not None and data.fingerprint == source.get("fingerprint")
+    findings = []
+    if data is not None and source.get("fingerprint") and not same:
+        text = f"it was built from {source.get('name')}, another data set or version than {data.name}"
+        findings.append(Finding("warn", "source", text, "name the data set that was indexed: --source=..."))
+    docs: dict[str, Doc] = {}
+    queries: list[str] = []
+    if same and model is not None and data is not None:
+        docs = {doc.doc_id: doc for doc in data.docs.rows(_spaced(len(data.docs)))}
+        queries = sample_texts(data, model)[1]
+    text_of = make_text_fn(model.config["data"]["doc_text"]) if model is not None else make_text_fn()
+    return findings + doctor.check_index(
+        index, model=model, encode=encode, docs=docs, doc_text=text_of, queries=queries, vectors=stored
+    )
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Prints the findings as a table, failures last, with what to do about each."""
+    import rich.console
+    import rich.table
+    import rich.text
+
+    grid = rich.table.Table(box=None, show_header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    for finding in sorted(findings, key=lambda f: list(colours).index(f.level)):
+        text = rich.text.Text()
+        text.append(finding.check, style="bold")
+        text.append(f": {finding.message}")
+        if finding.what_to_do:
+            text.append(f"\n-> {finding.what_to_do}", style="italic")
+        grid.add_row(rich.text.Text(finding.level, style=colours[finding.level]), text)
+    console = rich.console.Console()
+    console.print(grid)
+    counts = {level: sum(f.level == level for f in findings) for level in colours}
+    console.print(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed")
