@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxir.checks import check_known
-from jaxir.retrieval.topk import NOT_FOUND, RunningTopK
+from jaxir.retrieval.topk import NOT_FOUND, RunningTopK, top_k_of_row
 from jaxir.retrieval.vectors import row_blocks
 from jaxir.types import Array
 
@@ -28,6 +28,9 @@ QUERIES_AT_ONCE = 256
 
 SCORES_AT_ONCE = 1 << 22
 """Scores per matmul on CPU (16 MB); smaller blocks lose time between matmuls, larger ones the cache."""
+
+WIDENED_BYTES = 1 << 26
+"""Of a block of float16 vectors as float32."""
 
 DEVICE_ROWS = 1 << 17
 """Documents per block on a device."""
@@ -53,8 +56,13 @@ def search_numpy(queries: Float[np.ndarray, "q d"], k: int, *, vectors: np.ndarr
 
     Documents are the outer loop: each block is read (and widened from float16) once.
     """
-    n, some = len(vectors), min(len(queries), QUERIES_AT_ONCE)
+    (n, dim), some = vectors.shape, min(len(queries), QUERIES_AT_ONCE)
     block = max(SCORES_AT_ONCE // max(some, 1), 4096, 2 * k)
+    if vectors.dtype != np.float32:
+        block = min(block, max(WIDENED_BYTES // (4 * dim), 2 * k))
+    elif some == 1 and n <= block:
+        scores, rows = top_k_of_row((queries @ vectors.T)[0], k)
+        return scores[None], rows[None]
     parts = [queries[part] for part in row_blocks(len(queries), QUERIES_AT_ONCE)]
     tops = [RunningTopK(len(part), k) for part in parts]
     buffer = np.empty(some * min(block, n), np.float32)

@@ -106,6 +106,18 @@ class RunningTopK:
         return (query, column), scores
 
 
+def top_k_of_row(scores: Float[np.ndarray, " n"], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(scores [k], columns [k]) of one query's finite scores, k <= n: the case where overhead counts.
+
+    >>> [a.tolist() for a in top_k_of_row(np.array([1.0, 3.0, 1.0, 3.0], np.float32), 3)]
+    [[3.0, 3.0, 1.0], [1, 3, 0]]
+    """
+    columns = (scores >= _reached_by_k(scores[None], k)[0]).nonzero()[0]
+    values = scores[columns]
+    order = (-values).argsort(kind="stable")[:k]
+    return values[order], columns[order]
+
+
 def _kth(scores: np.ndarray, k: int) -> np.ndarray:
     """The k-th largest of each row, [q, 1]."""
     n = scores.shape[1]

@@ -71,6 +71,17 @@ def test_many_queries_are_cut_into_parts():
         assert (rows == reference(queries, docs, 3)[1]).mean() > 0.999
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_one_query_is_the_first_of_many(dtype, monkeypatch):
+    monkeypatch.setattr(exact, "WIDENED_BYTES", 4 * 24 * 700)  # float16 goes in several blocks
+    queries, docs = data(dtype=dtype)
+    docs[500:1000] = docs[:500]  # ties
+    for k in (1, 7, 400, 3000):
+        one, many = (exact.search_numpy(queries[:count], k, vectors=docs) for count in (1, 2))
+        np.testing.assert_array_equal(one[1][0], many[1][0])
+        np.testing.assert_allclose(one[0][0], many[0][0], rtol=1e-5, atol=1e-5)
+
+
 def test_no_queries():
     _, docs = data(n=50)
     for backend in ("numpy", "jax"):
