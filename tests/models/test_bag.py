@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,7 @@ def plain(table, weights, ids, mask):
 def test_value_and_gradients_equal_the_plain_form():
     table, weights, ids, mask, cotangent = inputs()
 
+    @functools.partial(jax.jit, static_argnums=0)
     def both(fn, ids):
         value, pull = jax.vjp(lambda t, w: fn(t, w, ids, mask), table, weights)
         return value, *pull(cotangent)
