@@ -93,7 +93,7 @@ def build(
     with new_directory(out, overwrite=overwrite) as work:
         arrays = work / "arrays"
         arrays.mkdir()
-        np.save(work / "ids.npy", source.ids)
+        vectors.save_array(work / "ids.npy", source.ids)
         if kind == "exact":
             facts = _build_exact(source, arrays, metric, progress)
         else:

@@ -10,10 +10,12 @@ finds in the directory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import pathlib
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -236,6 +238,8 @@ def _write(builder: Any, directory: pathlib.Path) -> Any:
             searcher = builder.build()
             searcher.serialize(str(directory), relative_path=True)
     except RuntimeError as error:
+        if shutil.disk_usage(directory).free < 1 << 20:  # the library says "I/O error"
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from error
         raise InputError(f"ScaNN could not build the index: {error}") from error
     return searcher
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jaxir.checks import InputError
 from jaxir.files import PathLike, read_json, write_json, write_manifest
 from jaxir.retrieval.ids import check_unique
-from jaxir.retrieval.vectors import open_array, write_header
+from jaxir.retrieval.vectors import open_array, save_array, write_header
 
 PROGRESS = "encoding.json"
 
@@ -46,7 +46,7 @@ class Shards:
     def write(self, start: int, values: Float[np.ndarray, "b d"], ids: np.ndarray) -> None:
         """Writes the rows from ``start`` on, which is where the last shard ended."""
         self.dim = values.shape[1]
-        np.save(self.path / "ids" / f"{start:012}.npy", ids)
+        save_array(self.path / "ids" / f"{start:012}.npy", ids)
         with (self.path / "vectors.npy").open("r+b" if start else "wb") as file:
             begin = write_header(file, (self.n, self.dim), values.dtype)
             file.seek(begin + start * self.dim * values.itemsize)

@@ -78,8 +78,8 @@ def write(
     packed = pack_ids(ids)
     check_unique(packed, "ids")
     with new_directory(path, overwrite=overwrite) as work:
-        np.save(work / "vectors.npy", values)
-        np.save(work / "ids.npy", packed)
+        save_array(work / "vectors.npy", values)
+        save_array(work / "ids.npy", packed)
         write_manifest(
             work,
             "vectors",
@@ -105,6 +105,13 @@ def open_array(path: PathLike) -> np.ndarray:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or no array file: {error}") from error
+
+
+def save_array(path: PathLike, array: np.ndarray) -> None:
+    """``np.save`` without its trap: on a full disk that raises an OSError without the reason."""
+    with pathlib.Path(path).open("wb") as file:
+        write_header(file, array.shape, array.dtype)
+        file.write(np.ascontiguousarray(array))
 
 
 def write_header(file: BinaryIO, shape: tuple[int, ...], dtype: Any) -> int:
