@@ -264,3 +264,19 @@ def test_the_bar_shows_rates(tmp_path, encode_fn, capsys):
     shown = capsys.readouterr().err
     assert "40/40" in shown
     assert "tokens/s" in shown
+
+
+def test_a_full_disk_keeps_the_finished_shards_only(tmp_path):
+    def wide(tokens):
+        return np.full((len(tokens.ids), 1024), tokens.mask.sum(), np.float32)
+
+    with toy.small_disk(tmp_path / "disk", megabytes=1) as disk:
+        with pytest.raises(OSError, match="No space left"):
+            corpus(disk / "v", wide, toy.Docs(600))
+        assert not (disk / "v").exists()
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        read = []
+        tokenize = lambda texts: read.extend(texts) or toy.tokenize(texts)
+        got = corpus(disk / "v", wide, toy.Docs(600), tokenize=tokenize)
+        assert 0 < len(read) < 600
+        assert len(got.ids) == len(got.values) == 600

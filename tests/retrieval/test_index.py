@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.cli.main import main
 from jaxir.retrieval import exact, index, scann, vectors
+from tests.retrieval import toy
 
 DIM = 16
 
@@ -219,28 +219,14 @@ def test_existing_output(source, tmp_path):
     assert index.open(tmp_path / "i").metric == "cosine"
 
 
-def small_disk(path, megabytes):
-    """Mounts a file system of this size, or skips where that is not allowed."""
-    path.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)], capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("mounting a small file system needs root")
-
-
 @pytest.mark.parametrize("kind", index.KINDS)
 def test_a_full_disk_leaves_nothing_behind(tmp_path, kind, capsys):
     vectors.write(tmp_path / "v", np.ones((4000, 512), np.float32), [str(i) for i in range(4000)])
-    disk = tmp_path / "disk"
-    small_disk(disk, megabytes=4)
-    try:
+    with toy.small_disk(tmp_path / "disk", megabytes=4) as disk:
         with pytest.raises(SystemExit) as stopped:
             main(["index", f"--vectors={tmp_path / 'v'}", f"--out={disk / 'i'}", f"--kind={kind}"])
         assert stopped.value.code == 2
         assert not list(disk.iterdir())
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("jaxir: the disk is full")
 

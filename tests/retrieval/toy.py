@@ -1,8 +1,12 @@
 """A toy encoder, tokenizer and data set, as small as the real ones' interfaces allow."""
 
+import contextlib
+import subprocess
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxir.types import Doc, Encoder, Reps
 
@@ -54,3 +58,16 @@ def vectors_of(params, texts):
     table = np.asarray(params["table"], np.float64)
     sums = np.stack([table[ids].sum(0) for ids in tokenize(texts)])
     return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+
+
+@contextlib.contextmanager
+def small_disk(path, megabytes):
+    """A file system of this size, mounted at ``path``; skips the test where that is not allowed."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
