@@ -23,7 +23,8 @@ def read_module(path: str) -> dict[str, Any]:
     ``docs`` pairs the dotted name inside the module ("" for the module itself) with its docstring;
     ``names`` are the top-level functions and classes; ``imports`` are ``[level, module, name, as]``
     of its top-level ``from ... import``; ``all`` is ``__all__`` where it is a plain list.
-    A file that is not valid Python of this interpreter's version says nothing.
+    A file that has neither docstrings nor imports, or is not valid Python of this interpreter's
+    version, says nothing.
     """
     facts: dict[str, Any] = {"docs": [], "names": [], "imports": [], "all": None}
     facts["package"] = path.endswith("__init__.py")
@@ -44,7 +45,9 @@ def read_module(path: str) -> dict[str, Any]:
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             facts["names"].append(node.name)
         elif isinstance(node, ast.Assign) and _is_all(node):
-            facts["all"] = [e.value for e in node.value.elts if isinstance(e, ast.Constant)]
+            facts["all"] = [
+                e.value for e in node.value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)
+            ]
     return facts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from jaxir.data.listed import Candidates, judged, read_candidates
 from jaxir.data.prepared import Prepared
 from jaxir.data.ragged import positions
 from jaxir.files import PathLike
-
-ListedFrom = Literal["negatives", "judged"]
 
 
 class Listing(NamedTuple):
@@ -114,7 +112,7 @@ def build_examples(
     split: str,
     *,
     listed: int = 0,
-    listed_from: ListedFrom = "negatives",
+    listed_from: str = "negatives",
     negatives_file: PathLike | None = None,
 ) -> Examples:
     """The examples of a split of a prepared data set.

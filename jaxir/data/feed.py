@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from jaxir.checks import InputError, check_known
 from jaxir.config import bind
 from jaxir.data.batches import Feed, Part, Side
-from jaxir.data.examples import ListedFrom, build_examples
-from jaxir.data.padding import LADDER
+from jaxir.data.examples import build_examples
+from jaxir.data.padding import LADDER, step_of
 from jaxir.data.plan import Plan
 from jaxir.data.prepared import Prepared
 from jaxir.data.tokenizer import Tokenizer
 from jaxir.data.tokens import TokenStore
 from jaxir.files import PathLike, checksum, fingerprint
 from jaxir.types import Doc, Query
-
-DocText = Literal["text", "title+text"]
 
 
 def feed(
@@ -30,12 +28,12 @@ def feed(
     seed: int = 0,
     split: str = "train",
     listed: int = 0,
-    listed_from: ListedFrom = "negatives",
+    listed_from: str = "negatives",
     negatives_file: PathLike | Sequence[PathLike | None] | None = None,
     prefixes: Mapping[str, str] | None = None,
     max_length: Mapping[str, int] | None = None,
     ladder: Sequence[int] = LADDER,
-    doc_text: DocText = "text",
+    doc_text: str = "text",
     augment: Sequence[Any] = (),
     same_source_batches: bool = False,
     process_index: int = 0,
@@ -70,6 +68,7 @@ def feed(
             f"batch_size {batch_size} does not divide among {process_count} processes (this is number "
             f"{process_index}, counted from 0): make it a multiple of {process_count}"
         )
+    step_of(1, ladder)  # checks it
     check_known("value of doc_text", doc_text, ("text", "title+text"))
     prefixes = {"query": "", "doc": "", **(prefixes or {})}
     max_length = {"query": 64, "doc": 256, **(max_length or {})}

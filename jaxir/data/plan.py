@@ -82,8 +82,10 @@ def _turns(weights: Sequence[float]) -> np.ndarray:
     if len(weights) == 1:
         return np.zeros(1, np.int64)
     share = np.asarray(weights, np.float64) / np.sum(weights)
-    counts = np.maximum(np.round(share * _SLOTS), 1).astype(np.int64)
-    counts //= np.gcd.reduce(counts)
+    for length in range(len(weights), _SLOTS + 1):  # the shortest pattern that has these weights
+        counts = np.maximum(np.round(share * length), 1).astype(np.int64)
+        if np.abs(counts - share * length).max() < 1e-6 * length:
+            break
     # Each data set's turns at the middles of equal parts of the pattern, merged.
     middles = np.concatenate([(np.arange(c) + 0.5) / c for c in counts])
     owner = np.repeat(np.arange(len(counts)), counts)

@@ -8,7 +8,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,15 +22,13 @@ from jaxir.data.sources import open_source
 from jaxir.files import MANIFEST, PathLike, fingerprint, new_directory, read_manifest, write_manifest
 from jaxir.types import Doc, Qrel, Source
 
-Missing = Literal["error", "drop"]
-
 
 def prepare(
     source: Source,
     out: PathLike,
     *,
     overwrite: bool = False,
-    missing: Missing = "error",
+    missing: str = "error",
     progress: bool = True,
 ) -> Prepared:
     """Writes ``source`` to the directory ``out`` and opens it.
@@ -85,9 +83,9 @@ def prepare_spec(spec: str, folder: PathLike, *, allow: Allow = None, progress: 
     return prepare(open_source(spec, allow=allow), out, progress=progress)
 
 
-def _write(source: Source, work: pathlib.Path, missing: Missing, progress: bool) -> dict[str, Any]:
-    def bar(rows: Any, what: str) -> Iterable[Any]:
-        return tqdm(
+def _write(source: Source, work: pathlib.Path, missing: str, progress: bool) -> dict[str, Any]:
+    def bar(rows: Any, what: str) -> Iterator[Any]:
+        yield from tqdm(  # a generator: the bar appears when its turn comes
             rows,
             desc=f"{source.name} {what}",
             unit=f" {what}",
@@ -210,7 +208,7 @@ def _resolved(
     where: str,
     query_rows: Mapping[str, int],
     doc_rows: Mapping[str, int],
-    missing: Missing,
+    missing: str,
     tally: Counter[str],
 ) -> Iterator[tuple[str, str, int, int, int]]:
     """The judgements with their rows; a pair that is judged twice alike comes once."""
@@ -233,9 +231,10 @@ def _resolved(
             )
     tally["dropped"] += count
     if count and missing == "error":
-        named = " and ".join(
-            f"unknown {what} ({', '.join(map(repr, list(dict.fromkeys(ids))[:3]))}, ...)"
-            for what, ids in unknown.items()
-            if ids
-        )
+        named = " and ".join(f"unknown {what} ({_first(ids)})" for what, ids in unknown.items() if ids)
         raise InputError(f"{where}: {count} judgements name {named}; add --missing=drop to leave them out")
+
+
+def _first(ids: list[str]) -> str:
+    distinct = list(dict.fromkeys(ids))
+    return ", ".join(map(repr, distinct[:3])) + (", ..." if len(distinct) > 3 else "")

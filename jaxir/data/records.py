@@ -13,7 +13,7 @@ import operator
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -167,7 +167,7 @@ class Records(Sequence[T], Generic[T]):
         return source
 
     @overload
-    def __getitem__(self, key: int) -> T: ...
+    def __getitem__(self, key: SupportsIndex) -> T: ...
     @overload
     def __getitem__(self, key: slice) -> list[T]: ...
     def __getitem__(self, key: Any) -> Any:
@@ -178,11 +178,11 @@ class Records(Sequence[T], Generic[T]):
             raise IndexError(f"row {row} of {self._length}")
         return self._make(*self._decode(self._raw[row % self._length]))
 
-    def rows(self, rows: Iterable[int]) -> list[T]:
+    def rows(self, rows: Iterable[SupportsIndex]) -> list[T]:
         """The given rows, in the given order."""
         return [self._make(*values) for values in self.values(rows)]
 
-    def values(self, rows: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+    def values(self, rows: Iterable[SupportsIndex]) -> Iterator[tuple[Any, ...]]:
         """The fields of the given rows as plain tuples."""
         wanted = [operator.index(row) for row in rows]
         for start in range(0, len(wanted), BLOCK):
