@@ -129,41 +129,45 @@ def check_index(
         stored = vector_files.read(vectors).values
     if stored is not None and len(stored) != index.size:
         raise InputError(f"{vectors} holds {len(stored)} vectors, {index.path} {index.size}")
-    source = index.manifest.get("source") or {}
-    same = data is not None and data.fingerprint == source.get("fingerprint")
-    findings = []
-    if data is not None and source.get("fingerprint") and not same:
-        text = f"it was built from {source.get('name')}, another data set or version than {data.name}"
-        findings.append(Finding("warn", "source", text, "name the data set that was indexed: --source=..."))
+    findings: list[Finding] = []
     docs: dict[str, Doc] = {}
     queries: list[str] = []
-    if same and model is not None and data is not None:
-        docs = {doc.doc_id: doc for doc in data.docs.rows(_spaced(len(data.docs)))}
-        queries = sample_texts(data, model)[1]
+    own = _own_data(index, data)
+    if own is not None and model is not None:
+        docs = {doc.doc_id: doc for doc in own.docs.rows(_spaced(len(own.docs)))}
+        queries = sample_texts(own, model)[1]
+    elif own is None and index.manifest.get("source"):
+        text = f"the texts of {index.manifest['source'].get('name')} are not where they were indexed from"
+        findings.append(Finding("warn", "source", text, "name that data set: --source=..."))
     text_of = make_text_fn(model.config["data"]["doc_text"]) if model is not None else make_text_fn()
     return findings + doctor.check_index(
         index, model=model, encode=encode, docs=docs, doc_text=text_of, queries=queries, vectors=stored
     )
 
 
-def show(findings: Sequence[Finding]) -> None:
-    """Prints the findings as a table, failures last, with what to do about each."""
-    import rich.console
-    import rich.table
-    import rich.text
+def _own_data(index: Index, data: Prepared | None) -> Prepared | None:
+    """The data set that was indexed: the given one, or the one at the place that was noted."""
+    source = index.manifest.get("source") or {}
+    candidates = [data]
+    with contextlib.suppress(InputError, KeyError, TypeError):
+        candidates.append(store.load(source["path"]))
+    same = [d for d in candidates if d is not None and d.fingerprint == source.get("fingerprint")]
+    return same[0] if same else None
 
-    grid = rich.table.Table(box=None, show_header=False)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
+
+def show(findings: Sequence[Finding]) -> None:
+    """Prints the findings, failures last, with what to do about each."""
+    from jaxir.evaluation import terminal
+
     colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-    for finding in sorted(findings, key=lambda f: list(colours).index(f.level)):
-        text = rich.text.Text()
-        text.append(finding.check, style="bold")
-        text.append(f": {finding.message}")
-        if finding.what_to_do:
-            text.append(f"\n-> {finding.what_to_do}", style="italic")
-        grid.add_row(rich.text.Text(finding.level, style=colours[finding.level]), text)
-    console = rich.console.Console()
-    console.print(grid)
+
+    def spans(finding: Finding) -> list[terminal.Span]:
+        advice = f"\n-> {finding.what_to_do}" if finding.what_to_do else ""
+        return [(finding.check, "bold"), (f": {finding.message}", ""), (advice, "italic")]
+
+    ordered = sorted(findings, key=lambda f: list(colours).index(f.level))
     counts = {level: sum(f.level == level for f in findings) for level in colours}
-    console.print(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed")
+    terminal.show_list(
+        [((f.level, colours[f.level]), spans(f)) for f in ordered],
+        summary=f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed",
+    )

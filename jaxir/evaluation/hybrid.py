@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jaxir.evaluation.measures import Qrels, evaluate
+import numpy as np
+
+from jaxir.evaluation.measures import Qrels, evaluate, parse
 from jaxir.retrieval import fusion
 
 WEIGHTS = tuple(round(0.1 * i, 1) for i in range(11))
@@ -52,11 +54,37 @@ def choose(
     def value(run: Run, judged: Qrels) -> float:
         return evaluate(run, judged, measure)[measure]
 
+    depth = parse(measure)[measure].params.get("cutoff")
     best = {
-        name: fusion.best_weight([dense, lexical], qrels, weights, value, fuse=fuse)
+        name: fusion.best_weight(
+            [dense, lexical], qrels, weights, value, fuse=mixer(fuse, dense, lexical, depth)
+        )
         for name, fuse in METHODS.items()
     }
     method = max(best, key=lambda name: best[name].value)  # the first of equals
     weight = best[method].weight
     chosen = f"chosen by {measure} on {len(qrels)} development queries"
     return Hybrid(method, weight, chosen, best[method].value)
+
+
+def mixer(fuse: fusion.Fuse, dense: Run, lexical: Run, depth: int | None = None) -> fusion.Fuse:
+    """``fuse`` for any weights of these two runs, and their first ``depth`` documents, much faster.
+
+    Normalised scores do not depend on the weights, so they are computed once, by fusing with the
+    weights (1, 0) and (0, 1); every other pair is a linear combination.
+    """
+    first, second = fuse([dense, lexical], [1.0, 0.0]), fuse([dense, lexical], [0.0, 1.0])
+    parts = {
+        q: (list(docs), np.array([(score, second[q][doc]) for doc, score in docs.items()]))
+        for q, docs in first.items()
+    }
+
+    def mix(runs: Sequence[Run], weights: Sequence[float]) -> dict[str, dict[str, float]]:
+        mixed: dict[str, dict[str, float]] = {}
+        for q, (docs, scores) in parts.items():
+            total = scores.reshape(-1, 2) @ np.array(weights)
+            best = np.argsort(-total, kind="stable")[:depth].tolist()
+            mixed[q] = dict(zip([docs[i] for i in best], total[best].tolist()))
+        return mixed
+
+    return mix

@@ -159,7 +159,7 @@ def _draw_dev(axes: Axes, dev: Mapping[str, np.ndarray]) -> None:
         label = f"{name} (best {best[1]:.3f} at step {best[0]:,.0f})"
         axes.plot(*points.T, color=colour, marker=marker, markersize=4.5, linewidth=1.6, label=label)
     axes.set_ylabel("development sample")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     axes.margins(y=0.12)
 
 

@@ -77,26 +77,16 @@ def build(runs: Values, *, per_query: PerQuery | None = None, baseline: str | No
     return Table(cells, measures, baseline if per_query is not None else None)
 
 
-def show(table: Table, *, title: str = "", width: int | None = None) -> None:
+def show(table: Table, *, title: str = "") -> None:
     """Prints the table to standard output, with colours where that is a terminal."""
-    import rich.box
-    import rich.console
-    import rich.table
-    import rich.text
+    from jaxir.evaluation import terminal
 
-    grid = rich.table.Table(title=title or None, caption=table.caption or None, box=rich.box.SIMPLE)
-    grid.caption_justify = "left"
-    grid.add_column("run", no_wrap=True)
-    for name in table.measures:
-        grid.add_column(name, justify="left", no_wrap=True)
-    for run, row in table.cells.items():
-        line = [rich.text.Text(run)]
-        for cell in row.values():
-            text = rich.text.Text(f"{cell.value:.4f}", style="bold" if cell.best else "")
-            text.append(f" {mark(cell):<9}" if table.baseline else "", style="not bold dim")
-            line.append(text)
-        grid.add_row(*line)
-    rich.console.Console(width=width, soft_wrap=width is None).print(grid)
+    def spans(cell: Cell) -> list[terminal.Span]:
+        value = (f"{cell.value:.4f}", "bold" if cell.best else "")
+        return [value, (f" {mark(cell):<9}", "dim")] if table.baseline else [value]
+
+    rows = [[[(run, "")], *map(spans, row.values())] for run, row in table.cells.items()]
+    terminal.show_table(["run", *table.measures], rows, title=title, caption=table.caption)
 
 
 def mark(cell: Cell) -> str:

@@ -149,6 +149,13 @@ def test_the_visit(work, model, toy, monkeypatch, capsys, tmp_path):
         checkup.examine(workdir=tmp_path)
 
 
+def test_an_index_whose_texts_are_gone(work, model, toy, monkeypatch):
+    monkeypatch.setattr(checkup.store, "load", lambda path: toy._replace(fingerprint="newer"))
+    other = toy._replace(fingerprint="other")
+    findings = checkup.check_index(indexes.open(work["exact"]), model, other, None)
+    assert [f.check for f in findings if f.level != "ok"] == ["source"]
+
+
 def test_an_index_alone(work):
     findings = checkup.examine(index=work["exact"])
     assert {f.level for f in findings} == {"ok"}

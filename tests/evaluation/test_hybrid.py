@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from jaxir.evaluation import hybrid
@@ -29,3 +30,26 @@ def test_both_normalisations_are_tried():
 def test_fuse_cuts_at_the_depth():
     assert [len(docs) for docs in hybrid.FIXED.fuse(DENSE, BM25, depth=2).values()] == [2, 2]
     assert "0.5 dense + 0.5 BM25, fixed" in str(hybrid.FIXED)
+
+
+@pytest.mark.parametrize("name", hybrid.METHODS)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+def test_the_mixer_is_the_fusion(name, weight):
+    rng = np.random.default_rng(0)
+    ids = np.array([f"d{i}" for i in range(60)])
+
+    def run():
+        return {
+            f"q{q}": dict(zip(rng.permutation(ids)[:20].tolist(), -np.sort(-rng.random(20))))
+            for q in range(8)
+        }
+
+    first, second = run(), run()
+    second["q7"] = {}
+    fuse = hybrid.METHODS[name]
+    expected = fuse([first, second], [weight, 1 - weight])
+    mixed = hybrid.mixer(fuse, first, second)([first, second], [weight, 1 - weight])
+    for query_id, docs in expected.items():
+        assert mixed[query_id] == pytest.approx(docs)
+    if weight not in (0.0, 1.0):  # there most scores are equal
+        assert {q: list(docs) for q, docs in mixed.items()} == {q: list(docs) for q, docs in expected.items()}

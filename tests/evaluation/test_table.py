@@ -39,6 +39,21 @@ def test_printed_table(capsys):
     assert "p=" not in capsys.readouterr().out
 
 
+def test_no_figure_is_cut_however_many_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    names = [f"nDCG@{k}" for k in range(10, 22)]
+    per_query = {
+        run: {m: {f"q{i}": x * (i % 3) / 3 for i in range(9)} for m in names}
+        for run, x in (("bm25", 0.5), ("a-run-with-a-rather-long-name", 0.7))
+    }
+    means = {run: {m: sum(v.values()) / 9 for m, v in ms.items()} for run, ms in per_query.items()}
+    table.show(table.build(means, per_query=per_query, baseline="bm25"))
+    out = capsys.readouterr().out
+    assert out.count("0.2333") == 12
+    assert "a-run-with-a-rather-long-name" in out
+    assert "nDCG@21" in out
+
+
 def test_html_escapes_names():
     made = table.build({"<b>": {"R@1": 0.5}, "x": {"R@1": 0.25}})
     assert "&lt;b&gt;" in table.to_html(made)
