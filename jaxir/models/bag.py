@@ -22,7 +22,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-@jax.custom_vjp
 def embedding_bag(
     table: Float[Array, "v d"],
     weights: Float[Array, " v"],
@@ -39,25 +38,30 @@ def embedding_bag(
     >>> embedding_bag(table, jnp.array([1.0, 0.5]), ids, mask).tolist()
     [[1.0, 1.0]]
     """
-    ids = jnp.where(mask, ids, 0)
+    # A zero made of ids costs nothing once compiled. Inside shard_map it marks the table as used by
+    # this device's texts alone, so that the gradients of all devices are summed.
+    zero = (0 * ids[0, 0]).astype(table.dtype)
+    return _bag(table + zero, weights + zero, jnp.where(mask, ids, 0), mask)
+
+
+@jax.custom_vjp
+def _bag(table, weights, ids, mask):
     per_token = jnp.where(mask, _take(weights, ids), 0)
     return jax.lax.platform_dependent(table, ids, per_token, cpu=_sum_loop, default=_sum_gather)
 
 
 def _forward(table, weights, ids, mask):
-    return embedding_bag(table, weights, ids, mask), (table, weights, ids, mask)
+    return _bag(table, weights, ids, mask), (table, weights, ids, mask)
 
 
 def _backward(saved, gradient):
     table, weights, ids, mask = saved
     # A token's weight depends on its id alone, so one scatter serves both gradients.
-    summed = jax.lax.platform_dependent(
-        table, jnp.where(mask, ids, 0), mask, gradient, cpu=_scatter_loop, default=_scatter
-    )
+    summed = jax.lax.platform_dependent(table, ids, mask, gradient, cpu=_scatter_loop, default=_scatter)
     return weights[:, None] * summed, jnp.sum(table * summed, axis=-1), None, None
 
 
-embedding_bag.defvjp(_forward, _backward)
+_bag.defvjp(_forward, _backward)
 
 
 def _take(table: Array, ids: Array) -> Array:
@@ -69,11 +73,10 @@ def _sum_gather(table: Array, ids: Array, per_token: Array) -> Array:
 
 
 def _sum_loop(table: Array, ids: Array, per_token: Array) -> Array:
-    def add_position(l: Array, total: Array) -> Array:
-        return total + per_token[:, l, None] * _take(table, ids[:, l])
+    def position(l: Array | int) -> Array:
+        return per_token[:, l, None] * _take(table, ids[:, l])
 
-    start = jnp.zeros((ids.shape[0], table.shape[1]), table.dtype)
-    return jax.lax.fori_loop(0, ids.shape[1], add_position, start, unroll=4)
+    return jax.lax.fori_loop(1, ids.shape[1], lambda l, total: total + position(l), position(0), unroll=4)
 
 
 def _scatter(table: Array, ids: Array, mask: Array, gradient: Array) -> Array:

@@ -57,7 +57,7 @@ class TransformerConfig:
     activation: str = "geglu"  # gelu is the exact (erf) form, gelu_tanh the approximation
     bias: bool = False  # biases in the linear maps
     qkv_bias: bool | None = None  # biases of query, key and value; None = as bias (Qwen2: True)
-    dropout: float = 0.0  # on the embeddings and what each part adds, in training; steps of 1/256
+    dropout: float = 0.0  # on embeddings and what each part adds, not on attention; steps of 1/256
     init_std: float = 0.02  # spread of the embeddings at the start; linear maps: 1 / sqrt(inputs)
     dtype: str = "float32"  # of the computation; parameters, norms and softmax are float32
     remat: str = "none"  # kept for the backward pass: everything, dots (weight products), block inputs

@@ -3,6 +3,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from jaxir.models import bag
 from jaxir.models.bag import embedding_bag
@@ -61,3 +63,21 @@ def test_jit_and_vmap():
     two = jax.vmap(embedding_bag, in_axes=(None, None, 0, 0))
     got = jax.jit(two)(table, weights, ids.reshape(2, 3, 9), mask.reshape(2, 3, 9))
     np.testing.assert_allclose(got.reshape(6, 4), embedding_bag(table, weights, ids, mask), atol=1e-6)
+
+
+def test_gradient_over_a_mesh_axis():
+    table, weights, ids, mask, cotangent = inputs()
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+
+    def loss(table, weights, ids, mask, cotangent):
+        return jnp.sum(embedding_bag(table, weights, ids, mask) * cotangent)
+
+    sharded = jax.shard_map(
+        lambda *args: jax.lax.psum(loss(*args), "data"),
+        mesh=mesh,
+        in_specs=(P(), P(), P("data"), P("data"), P("data")),
+        out_specs=P(),
+    )
+    got = jax.jit(jax.grad(sharded, argnums=(0, 1)))(table, weights, ids, mask, cotangent)
+    want = jax.jit(jax.grad(loss, argnums=(0, 1)))(table, weights, ids, mask, cotangent)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
