@@ -93,18 +93,17 @@ def measure(docs: np.ndarray, queries: np.ndarray, repeats: int) -> dict[str, di
 def rates(
     engines: dict[str, Callable], queries: np.ndarray, k: int, batch: int, repeats: int
 ) -> dict[str, float]:
-    """Queries per second of each engine: the median over runs that alternate between them."""
-    calls = 1 if batch > 1 else 20
+    """Queries per second of each engine: the median over calls that alternate between them."""
+    calls = repeats if batch > 1 else 20 * repeats
     seconds: dict[str, list[float]] = {engine: [] for engine in engines}
-    for run in range(repeats + 1):
-        for engine, search in engines.items():
+    for call in range(calls + 1):
+        at = call * batch % (len(queries) - batch + 1)
+        for engine in list(engines)[:: 1 if call % 2 else -1]:
             start = time.perf_counter()
-            for call in range(calls):
-                at = (run * calls + call) * batch % (len(queries) - batch + 1)
-                search(queries[at : at + batch], k)
-            if run:  # the first one warms up
+            engines[engine](queries[at : at + batch], k)
+            if call:  # the first one warms up
                 seconds[engine].append(time.perf_counter() - start)
-    return {engine: calls * batch / statistics.median(times) for engine, times in seconds.items()}
+    return {engine: batch / statistics.median(times) for engine, times in seconds.items()}
 
 
 def brute_force(queries: np.ndarray, docs: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
