@@ -29,17 +29,17 @@ def get_config(variant: str = ""):
     variants = variants_of(variant, [*FOLDERS, "static", "smoke"])
     c = default_config()
     c.name = "dense"
-    c.steps = 1500
-    c.batch_size = 256
+    c.steps = 800
+    c.batch_size = 128
     c.max_length = dict(query=32, doc=64)
     c.data.augment = (dict(fn="jaxir.data.augment:crop_queries", p=0.3, min_tokens=4, max_tokens=16),)
     c.tokenizer = dict(kind="wordpiece", vocab_size=16000)
     c.encoder = dict(
         fn="jaxir.models.encoder:transformer",
         layers=2,
-        dim=256,
+        dim=128,
         heads=4,
-        ff_dim=1024,
+        ff_dim=512,
         positions="rotary",
         norm_position="pre",
         pooling="mean",
@@ -60,9 +60,10 @@ def get_config(variant: str = ""):
         c.max_length.doc = 128
     if "static" in variants:
         c.encoder = dict(fn="jaxir.models.static:static", dim=512)
+        c.objective.rank.temperature = 0.07
         c.optimizer.optimizer = dict(fn="optax:adam")
-        c.optimizer.learning_rate = 2e-2
-        c.batch_size = 512
+        c.optimizer.learning_rate = 1e-2
+        c.steps, c.batch_size = 600, 512
     if "smoke" in variants:
         c.steps, c.batch_size = 4, 8
         if not variants & set(FOLDERS):

@@ -51,9 +51,7 @@ def check_known(what: str, word: str, known: Iterable[str]) -> None:
     """Raises when ``word`` is not one of ``known``, suggesting the nearest and listing them."""
     known = list(known)
     if word not in known:
-        raise InputError(
-            f"unknown {what} {word!r}.{nearest(word, known)} Known: {', '.join(sorted(known))}"
-        )
+        raise InputError(f"unknown {what} {word!r}.{nearest(word, known)} Known: {', '.join(sorted(known))}")
 
 
 def check_positive(name: str, value: Any) -> None:

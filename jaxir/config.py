@@ -227,7 +227,5 @@ def variants_of(variant: str, known: Sequence[str]) -> set[str]:
     names = {name for name in variant.split(",") if name}
     for name in sorted(names):
         if name not in known:
-            raise InputError(
-                f"unknown variant {name!r}.{nearest(name, known)} Known: {', '.join(known)}"
-            )
+            raise InputError(f"unknown variant {name!r}.{nearest(name, known)} Known: {', '.join(known)}")
     return names

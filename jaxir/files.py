@@ -105,9 +105,7 @@ def read_manifest(directory: PathLike, kind: str | None = None, *, verify: bool 
     if not directory.is_dir():
         raise InputError(f"there is no directory {directory}")
     if not (directory / MANIFEST).is_file():
-        raise InputError(
-            f"{directory} has no {MANIFEST}: it was not written by jaxir, or not to its end"
-        )
+        raise InputError(f"{directory} has no {MANIFEST}: it was not written by jaxir, or not to its end")
     manifest = read_json(directory / MANIFEST)
     if not isinstance(manifest, dict) or "kind" not in manifest:
         raise InputError(f"{directory / MANIFEST} is not a manifest of jaxir's")

@@ -27,9 +27,7 @@ def normalize(x: Float[Array, ...], axis: int = -1, eps: float = 1e-30) -> Float
     return jnp.where(empty, 0, scaled / length)
 
 
-def dot(
-    queries: Float[Array, "*batch q d"], docs: Float[Array, "*batch m d"]
-) -> Float[Array, "*batch q m"]:
+def dot(queries: Float[Array, "*batch q d"], docs: Float[Array, "*batch m d"]) -> Float[Array, "*batch q m"]:
     """Inner products of all pairs: S[i, j] = <queries_i, docs_j>.
 
     >>> import jax.numpy as jnp

@@ -24,9 +24,13 @@ def test_round_trip(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_an_error_leaves_nothing_behind(tmp_path, error):
-    with pytest.raises(type(error)), new_directory(tmp_path / "a") as work:
-        (work / "half").write_text("half")
-        raise error
+    def fail():
+        with new_directory(tmp_path / "a") as work:
+            (work / "half").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

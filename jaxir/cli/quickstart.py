@@ -46,8 +46,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         from jaxir.evaluation.chain import evaluate_chain
         from jaxir.evaluation.chain_report import write_chain_report
         from jaxir.training.checkpoint import load_model
-        from jaxir.training.train import train
+        from jaxir.training.train import keep_compiled, train
 
+    keep_compiled(workdir)
     config = load_config("quickstart:fast" if values.fast else "quickstart")
     with _clock(seconds, "prepare"):
         prepared = prepare_spec(config.data.source, workdir / "data")

@@ -44,8 +44,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
             raise InputError(f"--config.{key} has no value; write --config.{key}=VALUE")
         override(config, key, text)
 
-    from jaxir.training.train import train
+    from jaxir.training.train import keep_compiled, train
 
+    keep_compiled(values.workdir)
     state = train(config, values.workdir, progress=values.progress)
     print(f"trained to step {int(state.step)} of {config.steps} in {values.workdir}")
     print(f"next: jaxir evaluate --workdir={values.workdir} --source={config.data.source}")

@@ -95,6 +95,7 @@ def build_feed(
         seed=config["seed"],
         split=options["split"],
         listed=options["listed"],
+        listed_from=options["listed_from"],
         negatives_file=options["negatives_file"],
         prefixes=dict(config["prefixes"]),
         max_length=dict(config["max_length"]),

@@ -128,22 +128,27 @@ def load_model(
     encoder = build_encoder(config, tokenizer.vocab_size, allow=allow)
     with open_checkpoints(workdir) as manager:
         chosen = _choose(manager, step, best or config.get("eval", {}).get("measure"))
-        items = manager.item_metadata(chosen)
-        item = "ema" if items is not None and items.get("ema") is not None else "params"
-        # To host memory, whatever mesh it was saved from.
-        shapes = {"encoder": jax.eval_shape(encoder.init, jax.random.key(0))}
-        try:
-            saved = manager.restore(chosen, args=ocp.args.Composite(**{item: ocp.args.StandardRestore()}))[
-                item
-            ]
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            raise InputError(
-                f"the checkpoint of step {chosen} in {workdir} is damaged: {_first_line(error)}"
-            ) from error
-    _check_fits(saved, shapes, workdir)
-    params = jax.device_put(saved["encoder"], jax.devices()[0])
+        folder = manager.directory / str(chosen)
+    item = "ema" if (folder / "ema").exists() else "params"
+    try:
+        saved = _read(folder / item)
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(
+            f"the checkpoint of step {chosen} in {workdir} is damaged: {_first_line(error)}"
+        ) from error
+    _check_fits(saved["encoder"], jax.eval_shape(encoder.init, jax.random.key(0)), workdir)
+    params = saved["encoder"]
     name = fingerprint(config["encoder"], tokenizer.fingerprint, chosen, config.get("fingerprint"), str(item))
     return Model(encoder, params, tokenizer, config, name, chosen)
+
+
+def _read(folder: Any) -> Any:
+    """One item of a checkpoint on this process's first device, whatever mesh it was saved from."""
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    found = ocp.StandardCheckpointHandler().metadata(folder).tree
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), found)
+    with ocp.StandardCheckpointer() as reader:
+        return reader.restore(folder, shapes)
 
 
 def _choose(manager: ocp.CheckpointManager, step: int | str, best: str | None) -> int:
@@ -172,7 +177,7 @@ def _check_fits(saved: Any, shapes: Any, workdir: pathlib.Path) -> None:
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         }
 
-    have, want = leaves(saved["encoder"]), leaves(shapes["encoder"])
+    have, want = leaves(saved), leaves(shapes)
     wrong = [n for n in sorted(have.keys() | want.keys()) if have.get(n) != want.get(n)]
     if wrong:
         name = wrong[0]

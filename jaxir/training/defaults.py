@@ -22,7 +22,9 @@ def default_config() -> ConfigDict:
                 sources=(),
                 split="train",
                 same_source_batches=False,  # each batch from one of several sources
-                listed=0,  # negatives listed with each query: from zero grades or the negatives file
+                listed=0,  # documents listed with each query, drawn anew each time
+                # "negatives": grade 0 or the negatives file; "judged": other judged documents, graded
+                listed_from="negatives",
                 negatives_file=placeholder(
                     str
                 ),  # jsonl: {"query_id": ..., "doc_ids": [...], "scores": [...]}

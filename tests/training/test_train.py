@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import jax
@@ -18,6 +19,7 @@ from jaxir.training.checkpoint import load_model
 from jaxir.training.log import read_log
 
 STEPS = 60
+CACHE = tempfile.TemporaryDirectory()  # these runs compile the same step
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +52,9 @@ def command(texts, workdir, *more):
 
 def start(*arguments):
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    env = {**os.environ, "PYTHONPATH": root, "JAX_COMPILATION_CACHE_DIR": CACHE.name}
     return subprocess.Popen(
-        command(*arguments), env={**os.environ, "PYTHONPATH": root}, stdout=subprocess.PIPE,
+        command(*arguments), env=env, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -181,6 +184,7 @@ def test_on_a_mesh(texts, tmp_path):
         config.log.every = 1
         train(config, tmp_path / name, progress=False)
         logs.append([line["loss"] for line in read_log(tmp_path / name) if "loss" in line])
+        assert load_model(tmp_path / name).step == 4  # on one device, whatever wrote it
     np.testing.assert_allclose(*logs, rtol=1e-4)
 
 
