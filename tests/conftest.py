@@ -14,6 +14,8 @@ import pytest
 import tests.typecheck  # noqa: F401  (named by the hook below)
 
 jax.config.update("jax_num_cpu_devices", 8)
+# Tiny programs run for microseconds and compile for seconds: half of those without LLVM's work.
+jax.config.update("jax_disable_most_optimizations", True)
 
 # Annotated shapes and types of the functions below are checked at every call in the tests.
 jaxtyping.install_import_hook("jaxir", "tests.typecheck.check")

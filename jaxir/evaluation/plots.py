@@ -156,10 +156,11 @@ def _draw_loss(axes: Axes, points: np.ndarray) -> None:
 def _draw_dev(axes: Axes, dev: Mapping[str, np.ndarray]) -> None:
     for (name, points), (colour, marker) in zip(dev.items(), _LINES):
         best = points[np.argmax(points[:, 1])]
-        label = f"{name} (best {best[1]:.3f} at step {best[0]:,.0f})"
+        label = f"{name}, best {best[1]:.3f}"
         axes.plot(*points.T, color=colour, marker=marker, markersize=4.5, linewidth=1.6, label=label)
     axes.set_ylabel("development sample")
-    axes.legend(loc="best")
+    # Above the panel: the lines of three measures leave no free corner inside it.
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     axes.margins(y=0.12)
 
 

@@ -21,8 +21,7 @@ def test_every_command_has_help_with_an_example(name, capsys):
 
     main([name, "--help"])
     text = capsys.readouterr().out
-    assert f"jaxir {name}" in text
-    assert "example" in text
+    assert f"\n  jaxir {name} " in text, "a line to copy"
     assert "flags:" in text
     assert importlib.import_module(f"jaxir.cli.{name}").run
 
