@@ -71,6 +71,18 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
             restore(manager, other)
 
 
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    state = at(new_state(), 1)
+    with open_checkpoints(tmp_path) as manager:
+        save(manager, state, {}, {})
+        manager.wait_until_finished()
+    for file in (tmp_path / "checkpoints" / "1" / "params").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with open_checkpoints(tmp_path) as manager, pytest.raises(InputError, match="damaged"):
+        restore(manager, new_state(key=1))
+
+
 def test_directories_that_hold_no_model(tmp_path):
     with pytest.raises(InputError, match="not a work directory"):
         load_model(tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxir.checks import InputError
 from jaxir.objectives import combine
 from jaxir.training.log import Log, read_log
 from jaxir.training.loop import Diverged, fit, stop_on_sigterm
@@ -160,3 +161,15 @@ def test_the_log_drops_what_a_crash_left_beyond_the_checkpoint(tmp_path):
     with Log(tmp_path, start=20) as log:
         log.write(30, {"loss": 7.0})
     assert [(x["step"], x["loss"]) for x in read_log(tmp_path)] == [(10, 1.0), (20, 2.0), (30, 7.0)]
+
+
+def test_tensorboard_is_an_option_with_a_sentence_where_it_is_missing(tmp_path):
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        with pytest.raises(InputError, match=r"pip install 'jaxir\[tensorboard\]'"):
+            Log(tmp_path, tensorboard=True)
+        return
+    with Log(tmp_path, tensorboard=True) as log:
+        log.write(1, {"loss": 1.0})
+    assert list((tmp_path / "tensorboard").glob("events.*"))
