@@ -7,6 +7,7 @@ ECIR 2020, for the variant.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import bm25s
@@ -18,6 +19,8 @@ from jaxir.checks import InputError
 from jaxir.retrieval.topk import RunningTopK, check_k
 from jaxir.retrieval.vectors import row_blocks
 from jaxir.retrieval.words import analyzer
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG when imported
 
 SCORES_AT_ONCE = 1 << 24
 """Scores held at a time: bounds memory for many queries over a large corpus."""
