@@ -1,0 +1,1 @@
+"""Text -> batches: sources, prepared data sets, tokenizers, and the feed."""

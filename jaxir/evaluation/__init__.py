@@ -1,0 +1,1 @@
+"""Rankings -> figures: measures, significance, reports, plots, and checks for silent failures."""
