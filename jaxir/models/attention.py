@@ -39,7 +39,16 @@ class Attention(nn.Module):
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         scale = c.head_size**-0.5 if c.attention_scale is None else c.attention_scale
-        mixed = attend(query, key, value, mask, bias, scale=scale, implementation=c.attention)
+        mixed = attend(
+            query,
+            key,
+            value,
+            mask,
+            bias,
+            scale=scale,
+            softcap=c.attention_softcap,
+            implementation=c.attention,
+        )
         mixed = mixed.reshape(*x.shape[:-1], c.heads * c.head_size)
         return dense(c, mixed, c.dim, c.bias, "out")
 
@@ -52,9 +61,13 @@ def attend(
     bias: Float[Array, "1 n t s"] | None = None,
     *,
     scale: float,
+    softcap: float | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "b t n d"]:
     """softmax(scale q.k + bias over visible keys) v; the softmax is float32.
+
+    ``softcap`` c bounds the logits before the bias: c tanh(scale q.k / c). Neither cuDNN nor
+    ``jax.nn`` has it, so every platform then runs the form written out here.
 
     n query heads share k key/value heads in groups of n / k neighbours. A query that sees no key gets
     some average of the values, never NaN: nothing may read it.
@@ -63,10 +76,14 @@ def attend(
     cuDNN where the program runs on a CUDA device that has it and the shapes allow it, XLA elsewhere.
 
     Raises:
-      InputError: ``cudnn`` without an NVIDIA GPU.
+      InputError: ``cudnn`` without an NVIDIA GPU, or with a softcap.
     """
+    if softcap is not None:
+        if implementation == "cudnn":
+            raise InputError("attention='cudnn' has no softcap: use attention='auto' or 'xla'")
+        return _plain(query, key, value, mask, bias, scale=scale, softcap=softcap)
     xla = functools.partial(_xla, scale=scale)
-    cpu = functools.partial(_cpu, scale=scale)
+    cpu = functools.partial(_plain, scale=scale)
     cudnn = functools.partial(_cudnn, scale=scale)
     if implementation == "cudnn":
         if jax.default_backend() != "gpu":
@@ -103,7 +120,7 @@ def _cudnn_can(query: Array) -> bool:
     return ampere and length % 2 == 0 and width % 8 == 0 and width <= 128
 
 
-def _cpu(query, key, value, mask, bias, *, scale):
+def _plain(query, key, value, mask, bias, *, scale, softcap=None):
     """The same with the heads in front, explicitly: about twice as fast on a CPU.
 
     XLA's CPU matrix product wants the batch dimensions first; left to itself it folds the transposes
@@ -115,6 +132,8 @@ def _cpu(query, key, value, mask, bias, *, scale):
     key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
     logits = jnp.einsum("bkxd,bksd->bkxs", query, key, preferred_element_type=jnp.float32)
     logits = logits.reshape(b, n, t, s) * scale
+    if softcap is not None:
+        logits = softcap * jnp.tanh(logits / softcap)
     if bias is not None:
         logits = logits + bias
     shares = jax.nn.softmax(jnp.where(mask, logits, HIDDEN), axis=-1).astype(value.dtype)

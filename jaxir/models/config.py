@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from jaxir.checks import InputError, check_known, check_positive
+from jaxir.models.rotary import normalise
 
 POSITIONS = ("learned", "rotary", "none")
 NORMS = ("layernorm", "rmsnorm")
@@ -39,6 +41,9 @@ class TransformerConfig:
     position_offset: int = 0  # unused rows before the first learned position (RoBERTa, MPNet: 2)
     rotary_theta: float = 10_000.0  # base of the rotary wavelengths
     rotary_theta_local: float | None = None  # the same in layers with a window; None = rotary_theta
+    # Longer texts than in pretraining: {"rope_type": "linear", "factor": 8.0}, llama3 or yarn, with
+    # transformers' field names; layers with a window of their own rotary_theta_local are not scaled.
+    rotary_scaling: Mapping[str, Any] | Iterable[Any] | None = None
     relative_buckets: int = 0  # T5's relative position bias, shared by all layers; 0 = none
     relative_distance: int = 128  # distances beyond this one share the last relative bucket
     windows: Sequence[int] = (0,)  # farthest visible distance by layer, repeated; 0 = everything
@@ -54,9 +59,11 @@ class TransformerConfig:
     token_types: int = 0  # rows of the token type (segment) embedding; 0 = none
     qk_norm: bool = False  # an RMSNorm on each head's queries and keys (Qwen3, Gemma 3)
     attention_scale: float | None = None  # multiplies q.k; None = 1 / sqrt(head_dim) (T5: 1)
+    attention_softcap: float | None = None  # c: logits become c tanh(logits / c) (Gemma 2: 50)
     activation: str = "geglu"  # gelu is the exact (erf) form, gelu_tanh the approximation
     bias: bool = False  # biases in the linear maps
     qkv_bias: bool | None = None  # biases of query, key and value; None = as bias (Qwen2: True)
+    ff_bias: bool | None = None  # biases of the feed-forward part; None = as bias
     dropout: float = 0.0  # on embeddings and what each part adds, not on attention; steps of 1/256
     init_std: float = 0.02  # spread of the embeddings at the start; linear maps: 1 / sqrt(inputs)
     dtype: str = "float32"  # of the computation; parameters, norms and softmax are float32
@@ -66,9 +73,10 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         # Configs read back from JSON bring lists; a linen module needs a hashable config.
         object.__setattr__(self, "windows", tuple(self.windows))
+        object.__setattr__(self, "rotary_scaling", normalise(self.rotary_scaling))
         for name in ("vocab_size", "layers", "dim", "heads", "max_positions"):
             check_positive(name, getattr(self, name))
-        for name in ("kv_heads", "head_dim", "ff_dim", "rotary_theta_local"):
+        for name in ("kv_heads", "head_dim", "ff_dim", "rotary_theta_local", "attention_softcap"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         for name, known in (
@@ -88,6 +96,10 @@ class TransformerConfig:
             raise InputError(
                 "attention='cudnn' computes in bfloat16: set dtype='bfloat16', or attention='auto'"
             )
+        if self.attention == "cudnn" and self.attention_softcap is not None:
+            raise InputError("attention='cudnn' has no attention_softcap: use attention='auto' or 'xla'")
+        if self.rotary_scaling and self.positions != "rotary":
+            raise InputError(f"rotary_scaling needs positions='rotary', they are {self.positions!r}")
         if not self.windows or min(self.windows) < 0:
             raise InputError(
                 f"windows is {self.windows}; give one distance per layer of the repeated pattern, "

@@ -56,12 +56,13 @@ class FeedForward(nn.Module):
     def __call__(self, x: Array) -> Array:
         c = self.config
         activation = ACTIVATIONS[c.activation]
-        up = dense(c, x, c.ff_size, c.bias, "up")
+        bias = c.bias if c.ff_bias is None else c.ff_bias
+        up = dense(c, x, c.ff_size, bias, "up")
         if c.activation in GATED:
-            inner = activation(dense(c, x, c.ff_size, c.bias, "gate")) * up
+            inner = activation(dense(c, x, c.ff_size, bias, "gate")) * up
         else:
             inner = activation(up)
-        return dense(c, inner, c.dim, c.bias, "down")
+        return dense(c, inner, c.dim, bias, "down")
 
 
 class Embedding(nn.Module):

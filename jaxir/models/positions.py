@@ -9,6 +9,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxir.models.rotary import Scaling, frequencies
+
 
 def position_ids(mask: Bool[Array, "b l"]) -> Int[Array, "b l"]:
     """0, 1, 2, ... over each row's real tokens; padding gets its last real token's (or 0).
@@ -20,12 +22,15 @@ def position_ids(mask: Bool[Array, "b l"]) -> Int[Array, "b l"]:
 
 
 def rotary_angles(
-    positions: Int[Array, "b l"], head_dim: int, theta: float
+    positions: Int[Array, "b l"], head_dim: int, theta: float, scaling: Scaling | None = None
 ) -> tuple[Float[Array, "b l 1 h"], Float[Array, "b l 1 h"]]:
-    """(cos, sin) of position * theta^(-2i / head_dim) for i < head_dim / 2, in float32."""
-    wavelengths = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    angles = positions[..., None, None].astype(jnp.float32) * wavelengths
-    return jnp.cos(angles), jnp.sin(angles)
+    """(cos, sin) of position * theta^(-2i / head_dim) for i < head_dim / 2, in float32.
+
+    ``scaling`` changes the wavelengths, see :func:`jaxir.models.rotary.frequencies`.
+    """
+    turns, magnitude = frequencies(head_dim, theta, scaling)
+    angles = positions[..., None, None].astype(jnp.float32) * turns
+    return magnitude * jnp.cos(angles), magnitude * jnp.sin(angles)
 
 
 def rotate(

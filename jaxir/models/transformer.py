@@ -102,7 +102,7 @@ class Transformer(nn.Module):
         if c.positions != "rotary":
             return {}
         positions = position_ids(mask)
-        everywhere = rotary_angles(positions, c.head_size, c.rotary_theta)
+        everywhere = rotary_angles(positions, c.head_size, c.rotary_theta, c.rotary_scaling)
         if c.rotary_theta_local is None or not any(c.windows):
             return {False: everywhere, True: everywhere}
         local = rotary_angles(positions, c.head_size, c.rotary_theta_local)

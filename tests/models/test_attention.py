@@ -31,7 +31,7 @@ def test_the_cpu_form_equals_jax_nn(kv_heads, with_bias, causal):
         return jnp.sum(jnp.where(real[..., None, None], mixed, 0) ** 3), mixed
 
     gradient = jax.jit(jax.grad(loss, argnums=(1, 2, 3), has_aux=True), static_argnums=0)
-    our_gradient, ours = gradient(attention._cpu, query, key, value)
+    our_gradient, ours = gradient(attention._plain, query, key, value)
     their_gradient, theirs = gradient(attention._xla, query, key, value)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), our_gradient, their_gradient)
@@ -42,10 +42,29 @@ def test_auto_is_the_cpu_form_here():
     query, key, value, _, real = inputs()
     mask = attention_mask(real)
     got = attention.attend(query, key, value, mask, scale=0.5)
-    np.testing.assert_array_equal(got, attention._cpu(query, key, value, mask, None, scale=0.5))
+    np.testing.assert_array_equal(got, attention._plain(query, key, value, mask, None, scale=0.5))
 
 
 def test_cudnn_without_a_gpu_is_said_in_a_sentence():
     query, key, value, _, real = inputs()
     with pytest.raises(InputError, match="needs an NVIDIA GPU"):
         attention.attend(query, key, value, attention_mask(real), scale=0.5, implementation="cudnn")
+
+
+def test_a_softcap_bounds_the_logits_before_bias_and_mask():
+    query, key, value, bias, real = inputs()
+    mask, cap = attention_mask(real, causal=True), 0.7
+    got = attention.attend(query, key, value, mask, bias, scale=2.0, softcap=cap, implementation="xla")
+    q, k, v = (np.asarray(x, np.float64) for x in (query, key, value))
+    for b, t, n in ((0, 4, 0), (0, 2, 5), (1, 3, 3)):
+        logits = 2.0 * k[b, :, n // 3] @ q[b, t, n]
+        logits = cap * np.tanh(logits / cap) + np.asarray(bias)[0, n, t]
+        share = np.where(mask[b, 0, t], np.exp(logits), 0)
+        np.testing.assert_allclose(got[b, t, n], share / share.sum() @ v[b, :, n // 3], atol=1e-6)
+
+
+def test_cudnn_with_a_softcap_is_said_in_a_sentence():
+    query, key, value, _, real = inputs()
+    mask = attention_mask(real)
+    with pytest.raises(InputError, match="has no softcap"):
+        attention.attend(query, key, value, mask, scale=0.5, softcap=1.0, implementation="cudnn")

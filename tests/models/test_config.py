@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import pytest
 
 from jaxir.checks import InputError
@@ -24,6 +27,10 @@ from jaxir.models.config import TransformerConfig
         (dict(relative_buckets=6), "multiple of 4"),
         (dict(relative_buckets=32, relative_distance=16), "relative_distance"),
         (dict(attention="cudnn"), "set dtype='bfloat16'"),
+        (dict(attention="cudnn", dtype="bfloat16", attention_softcap=50.0), "no attention_softcap"),
+        (dict(attention_softcap=0.0), "attention_softcap is 0.0"),
+        (dict(positions="learned", rotary_scaling={"rope_type": "linear", "factor": 2.0}), "needs positions"),
+        (dict(rotary_scaling={"rope_type": "yarm", "factor": 2.0}), "Did you mean 'yarn'"),
     ],
 )
 def test_what_does_not_fit_is_said(fields, sentence):
@@ -42,3 +49,13 @@ def test_windows_repeat_over_the_layers():
     config = TransformerConfig(10, windows=[0, 64, 64])
     assert [config.window(i) for i in range(5)] == [0, 64, 64, 0, 64]
     assert hash(config) == hash(TransformerConfig(10, windows=(0, 64, 64)))
+
+
+def test_rotary_scaling_comes_back_from_json():
+    given = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "mscale": None}
+    config = TransformerConfig(10, rotary_scaling=given)
+    again = TransformerConfig(**json.loads(json.dumps(dataclasses.asdict(config))))
+    assert again == config
+    assert hash(again) == hash(config)
+    assert dataclasses.replace(config, layers=3).rotary_scaling == config.rotary_scaling
+    assert "mscale" not in dict(config.rotary_scaling)

@@ -165,6 +165,21 @@ def test_padding_changes_nothing(name):
     np.testing.assert_allclose(states[1], alone, atol=1e-5)
 
 
+def test_scaling_spares_layers_with_their_own_wavelengths():
+    """Gemma 3: what is stretched are the layers that see everything."""
+    base = one_layer(LLAMA, rotary_theta_local=500.0)
+    scaling = {"rope_type": "linear", "factor": 4.0}
+    params, ids = parameters(one_layer(LLAMA)), texts((1, 8))
+
+    def hidden(**changes):
+        return run(dataclasses.replace(base, **changes), params, ids)[0]
+
+    np.testing.assert_array_equal(hidden(windows=(3,), rotary_scaling=scaling), hidden(windows=(3,)))
+    assert not np.allclose(hidden(rotary_scaling=scaling), hidden(), atol=1e-3)
+    both = dict(windows=(3,), rotary_theta_local=None)
+    assert not np.allclose(hidden(**both, rotary_scaling=scaling), hidden(**both), atol=1e-3)
+
+
 def test_the_future_changes_nothing_in_a_causal_trunk():
     config = one_layer(LLAMA)
     params, ids = parameters(config), texts((2, 8))
