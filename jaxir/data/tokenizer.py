@@ -218,10 +218,14 @@ def _normalizer(lowercase: bool, strip_accents: bool) -> Any:
     return normalizers.Sequence(steps)
 
 
-def load(path: PathLike) -> Tokenizer:
+def load(path: PathLike, *, lowercase: bool = False, special: bool = True) -> Tokenizer:
     """Reads a tokenizer.json, of :func:`train`'s or of any model of the ``tokenizers`` library.
 
     Its truncation and padding are switched off: lengths are the caller's.
+
+    Args:
+      lowercase: lower-cases texts before anything else.
+      special: False = no special tokens around a text, whatever the file says.
 
     Raises:
       InputError: no such file, or not a tokenizer.
@@ -234,6 +238,11 @@ def load(path: PathLike) -> Tokenizer:
         raise InputError(f"there is no tokenizer at {path}") from error
     except Exception as error:  # the library raises plain Exceptions
         raise InputError(f"{path} is not a tokenizer.json: {error}") from error
+    if lowercase:
+        rest = [] if backend.normalizer is None else [backend.normalizer]
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+    if not special:
+        backend.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
     return _wrap(backend)
 
 

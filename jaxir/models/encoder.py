@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxir.checks import InputError, check_known, nearest
+from jaxir.checks import InputError, nearest
 from jaxir.models.config import TransformerConfig
-from jaxir.models.heads import POOLINGS, Pooling
-from jaxir.models.towers import SIDES, assemble
+from jaxir.models.heads import Pooling, find_pooling
+from jaxir.models.towers import SIDES, Projection, assemble
 from jaxir.models.transformer import Transformer
 from jaxir.types import Array, Encoder, Params
 
@@ -23,8 +23,8 @@ from jaxir.types import Array, Encoder, Params
 def transformer(
     vocab_size: int,
     *,
-    pooling: str | Pooling = "mean",
-    projection: int | None = None,
+    pooling: str | Sequence[str] | Pooling = "mean",
+    projection: Projection = None,
     normalize: bool = True,
     towers: str = "tied",
     **trunk: Any,
@@ -33,9 +33,10 @@ def transformer(
 
     Args:
       vocab_size: rows of the token embedding; the tokenizer's size or above.
-      pooling: ``cls``, ``mean``, ``last``, ``max``, or a function (hidden [..., l, d], mask) ->
-        [..., d].
-      projection: width of a linear map after pooling, shared by all layers; None = none.
+      pooling: ``cls``, ``mean``, ``last``, ``max``, ``mean_sqrt``, ``weighted_mean``; several of them,
+        whose vectors are concatenated; or a function (hidden [..., l, d], mask) -> [..., d].
+      projection: width of a linear map after pooling, or several maps, see
+        :func:`jaxir.models.towers.assemble`; shared by all layers; None = none.
       normalize: L2-normalised output; scores are then cosines.
       towers: ``tied`` (one tree of parameters) or ``separate`` ({"query": ..., "doc": ...}).
       **trunk: the fields of :class:`jaxir.models.config.TransformerConfig`.
@@ -57,10 +58,7 @@ def transformer(
     (1, 16)
     """
     config = TransformerConfig(vocab_size=vocab_size, **_checked(trunk))
-    if isinstance(pooling, str):
-        check_known("pooling", pooling, POOLINGS)
-        pooling = POOLINGS[pooling]
-    pool = pooling
+    pool, widths = find_pooling(pooling)
     module = Transformer(config)
 
     @jax.jit
@@ -89,7 +87,7 @@ def transformer(
     return assemble(
         init,
         dict.fromkeys(SIDES, forward),
-        dim=config.dim,
+        dim=widths * config.dim,
         projection=projection,
         normalize=normalize,
         towers=towers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,49 @@ from jaxir.types import Array, Encoder, Params, Reps, Side, Tokens
 SIDES = ("query", "doc")
 TOWERS = ("tied", "separate")
 
+ACTIVATIONS = {
+    "identity": lambda x: x,
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "silu": jax.nn.silu,
+}
+
 Forward = Callable[..., tuple[Array, ...]]
+Projection = int | Sequence[Mapping[str, Any]] | None
+
+
+class Linear(NamedTuple):
+    """One map after pooling: activation(x kernel + bias)."""
+
+    name: str  # in the parameters
+    features: int
+    bias: bool = False
+    activation: str = "identity"
+
+
+def linear_maps(projection: Projection) -> tuple[Linear, ...]:
+    """What a config says about the maps after pooling, checked.
+
+    >>> linear_maps(64)
+    (Linear(name='projection', features=64, bias=False, activation='identity'),)
+
+    Raises:
+      InputError: a width that is not above 0, an unknown field or activation.
+    """
+    if projection is None:
+        return ()
+    if isinstance(projection, int):
+        maps = (Linear("projection", projection),)
+    else:
+        for fields in projection:
+            for field in fields:
+                check_known("field of projection", field, ("features", "bias", "activation"))
+        maps = tuple(Linear(f"projection_{i}", **fields) for i, fields in enumerate(projection))
+    for one in maps:
+        check_positive("projection", one.features)
+        check_known("activation of projection", one.activation, ACTIVATIONS)
+    return maps
 
 
 def assemble(
@@ -23,7 +66,7 @@ def assemble(
     forward: Mapping[Side, Forward],
     *,
     dim: int,
-    projection: int | None,
+    projection: Projection,
     normalize: bool,
     towers: str,
     max_length: int | None = None,
@@ -32,22 +75,24 @@ def assemble(
 
     ``forward[side](params, ids [n, l], mask [n, l], *, layers, key)`` returns a tuple of pooled
     vectors [n, dim], one per layer; one function for both sides is compiled once. Projection and
-    normalisation, the same for every layer, come after it. ``towers="tied"`` has one parameter tree
+    normalisation, the same for every layer, come after it. ``projection`` is the width of one linear
+    map, or a sequence of ``dict(features=..., bias=False, activation="tanh")`` with as many maps. ``towers="tied"`` has one parameter tree
     for both sides; ``"separate"`` has ``{"query": ..., "doc": ...}``.
 
     Raises:
-      InputError: unknown ``towers``, a projection that is not above 0.
+      InputError: unknown ``towers``, what :func:`linear_maps` refuses.
     """
     check_known("towers", towers, TOWERS)
-    if projection is not None:
-        check_positive("projection", projection)
+    maps = linear_maps(projection)
 
     def init_one(key: Array) -> Params:
-        params = init_tower(key)
-        if projection is not None:
-            key = jax.random.fold_in(key, 1)
-            kernel = jax.nn.initializers.lecun_normal()(key, (dim, projection))
-            params = {**params, "projection": {"kernel": kernel}}
+        params, width = init_tower(key), dim
+        for i, one in enumerate(maps):
+            kernel_key = jax.random.fold_in(key, 1 + i)
+            kernel = jax.nn.initializers.lecun_normal()(kernel_key, (width, one.features))
+            bias = {"bias": jnp.zeros(one.features)} if one.bias else {}
+            params = {**params, one.name: {"kernel": kernel, **bias}}
+            width = one.features
         return params
 
     def init(key: Array) -> Params:
@@ -85,15 +130,16 @@ def assemble(
         return tuple(finish(tower, x) for x in pooled)
 
     def finish(tower: Params, x: Array) -> Array:
-        if projection is not None:
-            x = jnp.matmul(x, tower["projection"]["kernel"], precision="highest")
+        for one in maps:
+            x = jnp.matmul(x, tower[one.name]["kernel"], precision="highest")
+            x = ACTIVATIONS[one.activation](x + tower[one.name]["bias"] if one.bias else x)
         return scoring.normalize(x) if normalize else x
 
     return Encoder(
         init=init,
         encode=encode,
         kind="dense",
-        dim=projection or dim,
+        dim=maps[-1].features if maps else dim,
         normalized=normalize,
         max_length=max_length,
     )

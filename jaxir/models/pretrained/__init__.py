@@ -1,0 +1,11 @@
+"""Published weights, in and out, without torch.
+
+load, read  folder or hub name -> encoder, parameters, tokenizer       families/  one file per architecture
+export      the way back: a sentence-transformers folder, or our own   names      parameter <-> tensor
+modules     what a sentence-transformers folder says                   weights    safetensors, streamed
+hub         names -> folders
+"""
+
+from jaxir.models.pretrained.reading import Pretrained, load, read
+
+__all__ = ["Pretrained", "load", "read"]

@@ -1,0 +1,289 @@
+"""Published weights -> an encoder, its parameters and its tokenizer."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxir.checks import InputError, check_known
+from jaxir.config import TRUSTED, build
+from jaxir.files import PathLike, fingerprint, read_json
+from jaxir.models.config import DTYPES, TransformerConfig
+from jaxir.models.mlm import MlmHead
+from jaxir.models.pretrained import families, hub, modules, weights
+from jaxir.models.pretrained.names import Tensor, under
+from jaxir.models.towers import SIDES, linear_maps
+from jaxir.trees import named
+from jaxir.types import Encoder, Params
+
+TRANSFORMER, STATIC = "jaxir.models.encoder:transformer", "jaxir.models.static:static"
+OWN = "jaxir"  # the key of config.json under which our own format keeps its facts
+
+# Encoder arguments that may differ from the folder's: they change no tensor, or say which are read.
+CHANGES = "pooling projection normalize towers layers causal windows dropout dtype remat attention".split()
+
+
+class Pretrained(NamedTuple):
+    """A model read from a folder; ``jaxir.config.build(spec)`` is its encoder."""
+
+    spec: dict[str, Any]  # dict(fn=..., **arguments): what JSON can write
+    params: Params
+    tokenizer: Any  # jaxir.data.tokenizer.Tokenizer
+    prompts: dict[str, str]  # instructions by side, "" if none
+    max_length: int | None  # tokens
+    path: pathlib.Path
+    fingerprint: str
+    head: dict[str, Any] | None = None  # arguments of MlmHead, if it was asked for
+
+
+def load(
+    path_or_name: PathLike,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    **options: Any,
+) -> tuple[Encoder, Params, Any]:
+    """``(encoder, params, tokenizer)`` of published weights.
+
+    Args:
+      path_or_name: a folder, or a name of the Hugging Face Hub, which is downloaded once. What is read:
+        sentence-transformers folders, as they are meant to run; bare backbones (mean pooling, the last
+        token for causal ones, normalised, unless said otherwise); and ``jaxir export``'s own format.
+      revision: branch, tag or commit of the hub.
+      dtype: "float32" or "bfloat16", of the computation and of the weights in memory.
+      **options: of :func:`read`; among them encoder arguments that differ from the folder's, such as
+        ``pooling="cls"``, ``normalize=False``, ``causal=False``, ``layers=4``.
+
+    Raises:
+      InputError: see :func:`read`.
+    """
+    found = read(path_or_name, revision=revision, dtype=dtype, **options)
+    return build(found.spec, allow=TRUSTED), found.params, found.tokenizer
+
+
+def read(
+    path_or_name: PathLike,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    param_dtype: str | None = None,
+    shardings: weights.Shardings | None = None,
+    ignore: Iterable[str] = (),
+    mlm: bool = False,
+    **changes: Any,
+) -> Pretrained:
+    """:func:`load` with all that the folder says, and with control over where the weights go.
+
+    Args:
+      dtype: of the computation; it becomes part of the spec.
+      param_dtype: of the weights in memory; None = ``dtype``. Training in bfloat16 wants float32 here.
+      shardings: a pytree of shapes -> a pytree of shardings. Each device's part of each tensor is read
+        straight from the file: no more than one tensor is in host memory beside the result.
+      ignore: regexes of tensors in the file that may be left aside (heads that are not wanted).
+      mlm: also read the head over the vocabulary, as params["mlm"]; ``head`` has its arguments.
+      **changes: encoder arguments that differ from the folder's, of ``CHANGES``; ``layers=n`` keeps the
+        first n blocks; a ``projection`` that the folder does not have starts at random.
+
+    Raises:
+      InputError: no such model, an unknown architecture or module, only pickled weights, a damaged
+        file, tensors that do not fit the config (lists them), no tokenizer.json.
+    """
+    for name in changes:
+        check_known("change to a pretrained encoder", name, CHANGES)
+    check_known("dtype", dtype, DTYPES)
+    changes = {"dtype": dtype, **changes}
+    store = jnp.dtype(param_dtype or dtype)
+    folder = hub.find(path_or_name, revision=revision)
+    if not (folder / "config.json").is_file() and not (folder / modules.MODULES).is_file():
+        raise InputError(f"{folder} is no model: it has neither config.json nor {modules.MODULES}")
+    if _is_own(folder):
+        return _read_own(folder, changes, store, shardings)
+    described = modules.describe(folder)
+    if described.static is not None:
+        return _read_static(described, changes, store, shardings)
+    return _read_transformer(described, changes, store, shardings, ignore=tuple(ignore), mlm=mlm)
+
+
+def _is_own(folder: pathlib.Path) -> bool:
+    return (folder / "config.json").is_file() and OWN in read_json(folder / "config.json")
+
+
+def _read_transformer(
+    described: modules.Described,
+    changes: Mapping[str, Any],
+    dtype: Any,
+    shardings: weights.Shardings | None,
+    *,
+    ignore: tuple[str, ...],
+    mlm: bool,
+) -> Pretrained:
+    folder = described.trunk
+    family, hf = families.of_config(read_json(folder / "config.json"))
+    trunk = family.trunk(hf)
+    whole = TransformerConfig(**trunk)
+    head = described.head or {"pooling": "last" if whole.causal else "mean", "normalize": True}
+    spec = {"fn": TRANSFORMER, **trunk, **head, **changes}
+    if spec["layers"] > whole.layers:
+        raise InputError(f"layers={spec['layers']}: {folder} has {whole.layers}")
+    config = TransformerConfig(
+        **{k: v for k, v in spec.items() if k in TransformerConfig.__dataclass_fields__}
+    )
+
+    opened = weights.open_folder(folder, prefixes=family.PREFIXES, renames=family.RENAMES)
+    encoder = build(spec, allow=TRUSTED)
+    shapes = jax.eval_shape(encoder.init, jax.random.key(0))
+    table = under("trunk", family.names(config))
+    known = {t.name for t in family.names(whole).values()}
+    mlm_arguments = None
+    if hasattr(family, "mlm"):
+        known |= {t.name for t in family.mlm_names(whole).values()}
+    if mlm:
+        if not hasattr(family, "mlm"):
+            raise InputError(f"the architecture {hf['model_type']} has no head over its vocabulary")
+        mlm_arguments = family.mlm(hf)
+        table |= under("mlm", family.mlm_names(config))
+        shapes = {**shapes, "mlm": _mlm_shapes(config, mlm_arguments)}
+    if spec.get("towers", "tied") == "separate":
+        if mlm:
+            raise InputError("mlm=True reads one trunk: leave towers='tied'")
+        table = {f"{side}/{path}": tensor for side in SIDES for path, tensor in table.items()}
+
+    flat = named(shapes)
+    table = {path: tensor for path, tensor in table.items() if path in flat}
+    weights.check(opened, table, flat, known=known, ignore=(*family.UNUSED, *family.TIED, *ignore))
+    sources = {path: (opened, tensor) for path, tensor in table.items()}
+    if "projection" not in changes:
+        sources |= _dense_sources(described, flat, head)
+    params = _assemble(shapes, sources, encoder, dtype, shardings)
+    tokenizer = _tokenizer(folder, described.lowercase)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise InputError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the weights have "
+            f"{config.vocab_size} embeddings; they do not belong together"
+        )
+    limits = [n for n in (described.max_length, encoder.max_length) if n is not None]
+    return Pretrained(
+        spec,
+        params,
+        tokenizer,
+        described.prompts,
+        min(limits, default=None),
+        folder,
+        fingerprint(spec, tokenizer.fingerprint, weights.fingerprint(opened)),
+        mlm_arguments,
+    )
+
+
+def _mlm_shapes(config: TransformerConfig, arguments: Mapping[str, Any]) -> Any:
+    head = MlmHead(config, **arguments)
+    hidden = jax.ShapeDtypeStruct((1, config.dim), jnp.float32)
+    table = jax.ShapeDtypeStruct((config.vocab_size, config.dim), jnp.float32)
+    return jax.eval_shape(head.init, jax.random.key(0), hidden, table).get("params", {})
+
+
+def _dense_sources(described: modules.Described, flat: Mapping[str, Any], head: Mapping[str, Any]) -> dict:
+    """Where the maps after pooling come from: each Dense module has a file of its own."""
+    sources = {}
+    for one, folder in zip(linear_maps(head.get("projection")), described.dense):
+        opened = weights.open_folder(folder)
+        table = modules.dense_table(one.name, one.bias)
+        weights.check(opened, table, flat, known=(), ignore=())
+        sources |= {
+            path: (opened, table[path.removeprefix(f"{side}/")])
+            for side in ("", *SIDES)
+            for path in flat
+            if path.removeprefix(f"{side}/") in table
+        }
+    return sources
+
+
+def _read_static(
+    described: modules.Described, changes: Mapping[str, Any], dtype: Any, shardings: Any
+) -> Pretrained:
+    folder = described.static
+    opened = weights.open_folder(folder, renames=((r"^embeddings$", "embedding.weight"),))
+    table = {"embedding": Tensor("embedding.weight")}
+    if "embedding.weight" not in opened.files:
+        raise InputError(f"{folder} has no tensor embedding.weight: it is no StaticEmbedding module")
+    rows, dim = opened.shape("embedding.weight")
+    changes = {k: v for k, v in changes.items() if k not in ("dtype", "remat", "attention")}
+    spec = {"fn": STATIC, "vocab_size": rows, "dim": dim, "token_weights": False, **described.head, **changes}
+    encoder = build(spec, allow=TRUSTED)
+    shapes = jax.eval_shape(encoder.init, jax.random.key(0))
+    flat = named(shapes)
+    if spec.get("towers", "tied") == "separate":
+        table = {f"{side}/embedding": tensor for side in SIDES for tensor in table.values()}
+    weights.check(opened, table, flat, known=(), ignore=())
+    params = _assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)
+    tokenizer = _tokenizer(folder, False, special=False)
+    name = fingerprint(spec, tokenizer.fingerprint, weights.fingerprint(opened))
+    return Pretrained(spec, params, tokenizer, described.prompts, described.max_length, folder, name)
+
+
+def _read_own(folder: pathlib.Path, changes: Mapping[str, Any], dtype: Any, shardings: Any) -> Pretrained:
+    facts = read_json(folder / "config.json")[OWN]
+    spec = dict(facts["encoder"])
+    if spec["fn"] != TRANSFORMER:
+        changes = {k: v for k, v in changes.items() if k in ("projection", "normalize")}
+    spec |= changes
+    encoder = build(spec, allow=TRUSTED)
+    opened = weights.open_folder(folder)
+    shapes = jax.eval_shape(encoder.init, jax.random.key(0))
+    table = {path: Tensor(path) for path in named(shapes)}
+    if "projection" in changes:
+        table = {path: tensor for path, tensor in table.items() if "projection" not in path}
+    unwanted = r"(^|/)(layers_\d+|projection\w*)/" if changes.keys() & {"layers", "projection"} else None
+    weights.check(opened, table, named(shapes), known=(), ignore=[unwanted] if unwanted else [])
+    params = _assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)
+    tokenizer = _tokenizer(folder, False)
+    name = fingerprint(spec, tokenizer.fingerprint, weights.fingerprint(opened))
+    prompts = {"query": "", "doc": "", **facts.get("prompts", {})}
+    return Pretrained(spec, params, tokenizer, prompts, facts.get("max_length"), folder, name)
+
+
+def _assemble(
+    shapes: Any,
+    sources: Mapping[str, tuple[weights.Weights, Tensor]],
+    encoder: Encoder,
+    dtype: Any,
+    shardings: weights.Shardings | None,
+) -> Params:
+    """Reads every leaf into its place; what no file has (a new projection) starts at random."""
+    typed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), shapes)
+    if shardings is None:
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        places = jax.tree.map(lambda _: one, typed)
+    else:
+        places = shardings(typed)
+    flat_shapes, flat_places = named(typed), named(places)
+    out = {}
+    for path, leaf in flat_shapes.items():
+        if path in sources:
+            out[path] = weights.read_leaf(*sources[path], leaf, dtype, flat_places[path])
+    fresh = tuple(path for path in flat_shapes if path not in sources)
+    if fresh:
+
+        def init(key: jax.Array) -> dict[str, jax.Array]:
+            made = named(encoder.init(key))
+            return {path: made[path].astype(dtype) for path in fresh}
+
+        out |= jax.jit(init, out_shardings={p: flat_places[p] for p in fresh})(jax.random.key(0))
+    structure = jax.tree.structure(shapes)
+    return jax.tree.unflatten(structure, [out[path] for path in flat_shapes])
+
+
+def _tokenizer(folder: pathlib.Path, lowercase: bool, *, special: bool = True) -> Any:
+    # Imported here: the `tokenizers` library is not needed by those who bring their own token ids.
+    from jaxir.data import tokenizer as tokenizers
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has no tokenizer.json. Where transformers is installed, "
+            f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r}) writes one"
+        )
+    return tokenizers.load(path, lowercase=lowercase, special=special)
