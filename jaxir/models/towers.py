@@ -76,8 +76,9 @@ def assemble(
     ``forward[side](params, ids [n, l], mask [n, l], *, layers, key)`` returns a tuple of pooled
     vectors [n, dim], one per layer; one function for both sides is compiled once. Projection and
     normalisation, the same for every layer, come after it. ``projection`` is the width of one linear
-    map, or a sequence of ``dict(features=..., bias=False, activation="tanh")`` with as many maps. ``towers="tied"`` has one parameter tree
-    for both sides; ``"separate"`` has ``{"query": ..., "doc": ...}``.
+    map, or a sequence of ``dict(features=..., bias=False, activation="tanh")`` with as many maps.
+    ``towers="tied"`` has one parameter tree for both sides; ``"separate"`` has
+    ``{"query": ..., "doc": ...}``.
 
     Raises:
       InputError: unknown ``towers``, what :func:`linear_maps` refuses.

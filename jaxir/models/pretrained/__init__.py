@@ -6,6 +6,7 @@ modules     what a sentence-transformers folder says                   weights  
 hub         names -> folders
 """
 
+from jaxir.models.pretrained.exporting import export
 from jaxir.models.pretrained.reading import Pretrained, load, read
 
-__all__ = ["Pretrained", "load", "read"]
+__all__ = ["Pretrained", "export", "load", "read"]

@@ -83,7 +83,7 @@ def describe(folder: pathlib.Path) -> Described:
         if name in NOT_YET:
             raise _not_yet(folder, f"it has the module {name}", NOT_YET[name])
     names = [name for name, _ in listed if name != "Dropout"]  # does nothing outside of training
-    places = {name: path for name, path in listed}
+    places = dict(listed)
     dense = tuple(path for name, path in listed if name == "Dense")
     if names[0] == "StaticEmbedding" and names[1:] in ([], ["Normalize"]):
         head = {"normalize": "Normalize" in names}

@@ -24,7 +24,10 @@ TRANSFORMER, STATIC = "jaxir.models.encoder:transformer", "jaxir.models.static:s
 OWN = "jaxir"  # the key of config.json under which our own format keeps its facts
 
 # Encoder arguments that may differ from the folder's: they change no tensor, or say which are read.
-CHANGES = "pooling projection normalize towers layers causal windows dropout dtype remat attention".split()
+CHANGES = (
+    *("pooling", "projection", "normalize", "towers"),
+    *("layers", "causal", "windows", "dropout", "dtype", "remat", "attention"),
+)
 
 
 class Pretrained(NamedTuple):

@@ -1,0 +1,244 @@
+"""The way back: an encoder as a folder that sentence-transformers loads, or in jaxir's own format."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+import jaxir
+from jaxir.checks import InputError, check_known
+from jaxir.files import PathLike, new_directory, write_json, write_text
+from jaxir.models.config import TransformerConfig
+from jaxir.models.pretrained import families, modules, weights
+from jaxir.models.pretrained.names import Tensor, under
+from jaxir.models.pretrained.reading import OWN, STATIC, TRANSFORMER
+from jaxir.models.towers import SIDES, Linear, linear_maps
+from jaxir.trees import named
+from jaxir.types import Params
+
+FORMATS = ("sentence-transformers", "jaxir")
+
+# What a tokenizer's special tokens are for, by how they are written.
+ROLES = {
+    "unk_token": ("[UNK]", "<unk>"),
+    "pad_token": ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>"),
+    "cls_token": ("[CLS]", "<s>", "<bos>"),
+    "sep_token": ("[SEP]", "</s>", "<eos>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+
+
+def export(
+    out: PathLike,
+    spec: Mapping[str, Any],
+    params: Params,
+    tokenizer: Any,
+    *,
+    to: str = "sentence-transformers",
+    prompts: Mapping[str, str] | None = None,
+    max_length: int | None = None,
+    side: str | None = None,
+    card: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Writes a model folder: config.json, model.safetensors, tokenizer.json, and what the format adds.
+
+    ``jaxir.models.pretrained.load(out)`` gives the same parameters back, bit for bit.
+
+    Args:
+      out: the new folder.
+      spec: the encoder, ``dict(fn=..., **arguments)``, as a work directory's config has it, with its
+        ``vocab_size``.
+      to: ``sentence-transformers``: for that library and all that read its folders; or ``jaxir``: any
+        encoder whatever, for jaxir alone.
+      prompts: {"query": ..., "doc": ...}, the instructions put before texts.
+      max_length: tokens beyond which a text is cut.
+      side: which of two separate towers; a sentence-transformers folder holds one.
+      card: the text of README.md.
+
+    Raises:
+      InputError: ``out`` exists, or the format cannot say this encoder; says why.
+    """
+    check_known("format", to, FORMATS)
+    prompts = {"query": "", "doc": "", **(prompts or {})}
+    spec, params = _one_tower(dict(spec), params, side, to)
+    with new_directory(out, overwrite=overwrite) as folder:
+        if to == "jaxir":
+            facts = {
+                "version": jaxir.__version__,
+                "encoder": spec,
+                "prompts": prompts,
+                "max_length": max_length,
+            }
+            write_json(folder / "config.json", {OWN: facts})
+            weights.save(folder / weights.SINGLE, {p: jax.device_get(x) for p, x in named(params).items()})
+            tokenizer.save(folder / "tokenizer.json")
+        elif spec["fn"] == STATIC:
+            _static(folder, spec, params, tokenizer, prompts)
+        elif spec["fn"] == TRANSFORMER:
+            _transformer(folder, spec, params, tokenizer, prompts, max_length)
+        else:
+            raise _cannot(f"it is made by {spec['fn']}")
+        write_text(
+            folder / "README.md", card or f"# A text encoder\n\nWritten by jaxir {jaxir.__version__}.\n"
+        )
+
+
+def _cannot(why: str) -> InputError:
+    return InputError(f"sentence-transformers cannot say this encoder: {why}. Use --to=jaxir")
+
+
+def _one_tower(spec: dict[str, Any], params: Params, side: str | None, to: str) -> tuple[dict, Params]:
+    separate = spec.get("towers", "tied") == "separate"
+    if side is not None:
+        check_known("side", side, SIDES)
+        if not separate:
+            raise InputError(f"side={side!r}: this encoder has one tower for both sides")
+        return {**spec, "towers": "tied"}, params[side]
+    if separate and to != "jaxir":
+        raise InputError(
+            "this encoder has a tower for each side and a sentence-transformers folder holds one: export "
+            "both, with --side=query and --side=doc"
+        )
+    return spec, params
+
+
+def _transformer(
+    folder: pathlib.Path,
+    spec: Mapping[str, Any],
+    params: Params,
+    tokenizer: Any,
+    prompts: Mapping[str, str],
+    max_length: int | None,
+) -> None:
+    config = TransformerConfig(
+        **{k: v for k, v in spec.items() if k in TransformerConfig.__dataclass_fields__}
+    )
+    found = families.that_can_say(config)
+    if found is None:
+        raise _cannot("no architecture known to transformers has its trunk" + _nearly(config))
+    family, hf = found
+    name = family.ARCHITECTURE if hasattr(family, "ARCHITECTURE") else family.architecture(hf)
+    leaves = named(params)
+    dtype = str(next(iter(leaves.values())).dtype)
+    pad = {} if "pad_token_id" in hf else {"pad_token_id": tokenizer.pad_id}
+    write_json(folder / "config.json", {"architectures": [name], **hf, **pad, "torch_dtype": dtype})
+    table = under("trunk", family.names(config))
+    weights.save(folder / weights.SINGLE, weights.stored_tensors(table, leaves))
+    length = max_length or (config.max_positions if config.positions == "learned" else None)
+    _tokenizer_files(folder, tokenizer, length)
+
+    pooling = spec.get("pooling", "mean")
+    if callable(pooling):
+        raise _cannot("its pooling is a function")
+    listed = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    names = [pooling] if isinstance(pooling, str) else list(pooling)
+    write_json(folder / "1_Pooling" / "config.json", _pooling_config(names, config.dim))
+    width = config.dim * len(names)
+    for one in linear_maps(spec.get("projection")):
+        place = f"{len(listed)}_Dense"
+        _dense(folder / place, one, width, leaves)
+        listed.append((place, "Dense"))
+        width = one.features
+    if spec.get("normalize", True):
+        listed.append((f"{len(listed)}_Normalize", "Normalize"))
+    _finish(folder, listed, prompts)
+
+
+def _nearly(config: TransformerConfig) -> str:
+    if config.causal is False and config.norm == "rmsnorm" and config.positions == "rotary":
+        return " (a decoder's trunk made bidirectional)"
+    if config.positions == "rotary" and config.first_norm and config.embedding_norm:
+        return " (ModernBERT's would be it with first_norm=False)"
+    return ""
+
+
+def _pooling_config(names: list[str], width: int) -> dict[str, Any]:
+    theirs = {ours: name for name, ours in modules.POOLINGS.items()}
+    chosen = [theirs[name] for name in names]
+    if len(chosen) == 1:  # the form that every version reads
+        old = {key: name == chosen[0] for key, name in modules.OLD_POOLINGS.items()}
+        return {"word_embedding_dimension": width, **old, "include_prompt": True}
+    return {"embedding_dimension": width, "pooling_mode": chosen, "include_prompt": True}
+
+
+def _dense(folder: pathlib.Path, one: Linear, width: int, leaves: Mapping[str, Any]) -> None:
+    classes = {ours: theirs for theirs, ours in modules.ACTIVATIONS.items()}
+    home = "linear" if one.activation == "identity" else "activation"
+    config = {
+        "in_features": width,
+        "out_features": one.features,
+        "bias": one.bias,
+        "activation_function": f"torch.nn.modules.{home}.{classes[one.activation]}",
+    }
+    write_json(folder / "config.json", config)
+    table = modules.dense_table(one.name, one.bias)
+    weights.save(folder / weights.SINGLE, weights.stored_tensors(table, leaves))
+
+
+def _static(
+    folder: pathlib.Path, spec: Mapping[str, Any], params: Params, tokenizer: Any, prompts: Mapping[str, str]
+) -> None:
+    if tokenizer.head or tokenizer.tail:
+        raise _cannot("its StaticEmbedding puts no special tokens around a text, and this tokenizer does")
+    if spec.get("token_weights", True) or spec.get("projection"):
+        raise _cannot(
+            "its StaticEmbedding is a plain mean of embeddings (token_weights=False, no projection)"
+        )
+    listed = [("0_StaticEmbedding", "StaticEmbedding")]
+    place = folder / listed[0][0]
+    place.mkdir()
+    weights.save(
+        place / weights.SINGLE,
+        weights.stored_tensors({"embedding": Tensor("embedding.weight")}, named(params)),
+    )
+    tokenizer.save(place / "tokenizer.json")
+    if spec.get("normalize", True):
+        listed.append(("1_Normalize", "Normalize"))
+    _finish(folder, listed, prompts)
+
+
+def _finish(folder: pathlib.Path, listed: list[tuple[str, str]], prompts: Mapping[str, str]) -> None:
+    for path, _ in listed:
+        (folder / path).mkdir(exist_ok=True)
+    write_json(
+        folder / modules.MODULES,
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(listed)
+        ],
+    )
+    facts = {
+        "__version__": {"jaxir": jaxir.__version__},
+        "model_type": "SentenceTransformer",
+        "prompts": {"query": prompts["query"], "document": prompts["doc"]},
+        "default_prompt_name": None,
+        "similarity_fn_name": "cosine" if listed[-1][1] == "Normalize" else "dot",
+    }
+    write_json(folder / modules.FACTS, facts)
+
+
+def _tokenizer_files(folder: pathlib.Path, tokenizer: Any, max_length: int | None) -> None:
+    tokenizer.save(folder / "tokenizer.json")
+    vocab = tokenizer.backend.get_vocab(with_added_tokens=True)
+    roles = {role: next((t for t in written if t in vocab), None) for role, written in ROLES.items()}
+    roles["pad_token"] = tokenizer.backend.id_to_token(tokenizer.pad_id) or roles["pad_token"]
+    roles = {role: token for role, token in roles.items() if token is not None}
+    limit = {} if max_length is None else {"model_max_length": max_length}
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", "attention_mask"],
+            **roles,
+            **limit,
+        },
+    )
+    write_json(folder / "special_tokens_map.json", roles)
+    if max_length is not None:
+        write_json(
+            folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False}
+        )
