@@ -15,14 +15,36 @@ from jaxir.data import tokenizer as tokenizers
 from jaxir.data.prepare import prepare_spec
 from jaxir.data.prepared import Prepared
 from jaxir.files import PathLike
+from jaxir.models import lora
 from jaxir.types import Encoder
 
 Config = Mapping[str, Any]
 
 
 def build_encoder(config: Config, vocab_size: int, *, allow: Allow = None) -> Encoder:
-    """The encoder of ``config["encoder"]`` for a vocabulary."""
-    return build(config["encoder"], allow=allow, vocab_size=vocab_size)
+    """The encoder of ``config["encoder"]``, for a tokenizer's vocabulary if it does not name a size.
+
+    Raises:
+      InputError: it names a size that does not hold the tokenizer's.
+    """
+    spec = config["encoder"]
+    if spec.get("vocab_size") is None:
+        return build({k: v for k, v in spec.items() if k != "vocab_size"}, allow=allow, vocab_size=vocab_size)
+    if spec["vocab_size"] < vocab_size:
+        raise InputError(
+            f"encoder.vocab_size is {spec['vocab_size']} and the tokenizer has {vocab_size} tokens: "
+            "leave it out, or raise it"
+        )
+    return build(spec, allow=allow)
+
+
+def adapted(encoder: Encoder, config: Config) -> Encoder:
+    """The encoder that is trained: with adapters where ``config["lora"]`` has a rank above 0."""
+    options = dict(config.get("lora") or {"rank": 0})
+    if not options["rank"]:
+        return encoder
+    options.pop("trained", None)
+    return lora.lora(encoder, **options)
 
 
 def build_data(config: Config, workdir: PathLike) -> list[tuple[Prepared, float]]:
@@ -40,10 +62,10 @@ def build_tokenizer(
     """Loads ``config["tokenizer"]["path"]``, or trains one on (at most ``limit``) documents.
 
     The result stands in ``workdir/tokenizer.json``; one that is there already is used as it is, so that
-    a run that goes on has the vocabulary it began with.
+    a run that goes on has the vocabulary it began with, and one from ``init_from`` the model's.
     """
     path = pathlib.Path(workdir) / "tokenizer.json"
-    if path.is_file():
+    if path.is_file() or config.get("init_from"):
         return tokenizers.load(path)
     options = dict(config["tokenizer"])
     given = options.pop("path", None)

@@ -1,183 +1,173 @@
-"""Checkpoints of a run, and the model that a work directory holds.
-
-``workdir/checkpoints/STEP/`` has the items ``params``, ``opt_state``, ``ema`` (where there is one)
-and ``meta``. Each can be read without the others.
-"""
+"""Models by path: of a work directory that ``jaxir train`` wrote, or published ones."""
 
 from __future__ import annotations
 
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as managers
 
-import jaxir
+from jaxir import trees
 from jaxir.checks import InputError
 from jaxir.config import TRUSTED, Allow
 from jaxir.data import tokenizer as tokenizers
 from jaxir.files import PathLike, fingerprint, read_json
-from jaxir.training.build import build_encoder
-from jaxir.training.step import State
-from jaxir.types import Encoder, Params
-
-CHECKPOINTS, CONFIG, TOKENIZER = "checkpoints", "config.json", "tokenizer.json"
-
-
-class Model(NamedTuple):
-    """What a trained work directory holds, ready to encode."""
-
-    encoder: Encoder
-    params: Params
-    tokenizer: tokenizers.Tokenizer
-    config: dict[str, Any]
-    fingerprint: str
-    step: int
-
-
-def open_checkpoints(workdir: PathLike, *, keep: int = 2, best: str | None = None) -> ocp.CheckpointManager:
-    """The manager of ``workdir/checkpoints``: keeps the latest ``keep``, and the best by a measure.
-
-    (orbax's own ``best_fn`` with ``max_to_keep`` deletes the latest step, which a resume needs.)
-    """
-    path = pathlib.Path(workdir).absolute() / CHECKPOINTS
-    keeping: list[Any] = [managers.LatestN(keep)]
-    if best:
-        keeping.append(
-            managers.BestN(
-                get_metric_fn=lambda metrics: metrics.get(best, float("-inf")),
-                n=1,
-                keep_checkpoints_without_metrics=False,
-            )
-        )
-    return ocp.CheckpointManager(
-        path,
-        options=ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy(keeping),
-            # Leftovers of a save that a crash cut short; they are never read, only in the way.
-            cleanup_tmp_directories=True,
-        ),
-    )
-
-
-def save(
-    manager: ocp.CheckpointManager, state: State, meta: dict[str, Any], metrics: dict[str, float]
-) -> None:
-    """Writes a checkpoint of ``state`` (in the background); the newest evaluation ranks it."""
-    step = int(state.step)
-    if step in manager.all_steps():
-        return
-    items = {
-        "params": ocp.args.StandardSave(state.params),
-        "opt_state": ocp.args.StandardSave(state.opt_state),
-        "meta": ocp.args.JsonSave({"step": step, "jaxir": jaxir.__version__, "jax": jax.__version__, **meta}),
-    }
-    if state.ema is not None:
-        items["ema"] = ocp.args.StandardSave(state.ema)
-    manager.save(step, args=ocp.args.Composite(**items), metrics=metrics or None)
-
-
-def restore(manager: ocp.CheckpointManager, like: State) -> State | None:
-    """The latest state, laid out as ``like`` (arrays or shapes with shardings); None if there is none.
-
-    Raises:
-      InputError: the checkpoint does not fit ``like``, or is damaged.
-    """
-    step = manager.latest_step()
-    if step is None:
-        return None
-    shapes = jax.tree.map(_abstract, like)
-    items = {
-        "params": ocp.args.StandardRestore(shapes.params),
-        "opt_state": ocp.args.StandardRestore(shapes.opt_state),
-    }
-    if like.ema is not None:
-        items["ema"] = ocp.args.StandardRestore(shapes.ema)
-    try:
-        out = manager.restore(step, args=ocp.args.Composite(**items))
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        raise InputError(
-            f"the checkpoint of step {step} in {manager.directory} does not fit this config or is damaged: "
-            f"{_first_line(error)}"
-        ) from error
-    at = jax.device_put(jax.numpy.int32(step), like.step.sharding)
-    return State(at, out["params"], out["opt_state"], out.get("ema"))
+from jaxir.models import lora, pretrained
+from jaxir.models.pretrained.weights import Shardings
+from jaxir.training.build import adapted, build_encoder
+from jaxir.training.defaults import HARMLESS
+from jaxir.training.model import CHECKPOINTS, CONFIG, TOKENIZER, Model, is_workdir, of_pretrained
+from jaxir.training.saving import choose, first_line, open_checkpoints, read_item
+from jaxir.types import Array, Encoder
 
 
 def load_model(
-    workdir: PathLike, *, step: int | str = "best", best: str | None = None, allow: Allow = TRUSTED
+    path: PathLike,
+    *,
+    step: int | str = "best",
+    best: str | None = None,
+    allow: Allow = TRUSTED,
+    shardings: Shardings | None = None,
+    **changes: Any,
 ) -> Model:
-    """Encoder, parameters, tokenizer and config of a work directory that ``jaxir train`` wrote.
+    """Encoder, parameters, tokenizer and config of a model.
 
     Args:
-      step: a step number, ``"latest"``, or ``"best"``: the best by the config's measure on the dev
-        set where the run evaluated, the latest otherwise.
-      allow: packages that the config's import paths may name: it is data, not a program.
+      path: a work directory of ``jaxir train`` (adapters are merged), a folder of published weights,
+        what ``jaxir export`` wrote, or a name of the Hugging Face Hub.
+      step: of a work directory: a step number, ``"latest"``, or ``"best"``: the best by the config's
+        measure on the dev set where the run evaluated, the latest otherwise.
+      allow: packages that a work directory's config may name: it is data, not a program.
+      shardings: shapes of the encoder's parameters -> shardings; None = the first device.
+      **changes: arguments of the encoder that differ from what is stored: dtype="bfloat16",
+        pooling="cls", layers=4, ... A projection that is not there starts at random.
 
     Raises:
-      InputError: not a work directory, no (such) checkpoint, a config that names other packages.
+      InputError: no such model, no (such) checkpoint, a config that names other packages.
     """
-    workdir = pathlib.Path(workdir)
-    if not (workdir / CONFIG).is_file():
-        raise InputError(f"{workdir} is not a work directory of jaxir train: it has no {CONFIG}")
+    if is_workdir(path):
+        return _load_run(pathlib.Path(path), step, best, allow, shardings, changes)
+    folder = pathlib.Path(path)
+    if folder.is_dir() and not any((folder / name).is_file() for name in (CONFIG, "modules.json")):
+        raise InputError(
+            f"{folder} holds no model: it is not a work directory of jaxir train ({CONFIG}, {CHECKPOINTS}/) "
+            f"and no folder of published weights ({CONFIG}, model.safetensors, {TOKENIZER})"
+        )
+    dtype = changes.pop("dtype", None) or "float32"
+    found = pretrained.read(path, dtype=dtype, param_dtype="float32", shardings=shardings, **changes)
+    return of_pretrained(found)
+
+
+def _load_run(
+    workdir: pathlib.Path,
+    step: int | str,
+    best: str | None,
+    allow: Allow,
+    shardings: Shardings | None,
+    changes: Mapping[str, Any],
+) -> Model:
     config = read_json(workdir / CONFIG)
     if not (workdir / CHECKPOINTS).is_dir():
         raise InputError(f"{workdir} has no {CHECKPOINTS} yet: was it trained to its first checkpoint?")
     tokenizer = tokenizers.load(workdir / TOKENIZER)
-    encoder = build_encoder(config, tokenizer.vocab_size, allow=allow)
+    trained = adapted(build_encoder(config, tokenizer.vocab_size, allow=allow), config)
+    changed = {**config, "encoder": {**config["encoder"], **changes}}
+    encoder = build_encoder(changed, tokenizer.vocab_size, allow=allow)
+    shapes = jax.eval_shape(encoder.init, jax.random.key(0))
+    places = trees.named(shardings(shapes) if shardings else _on_first_device(shapes))
+
     with open_checkpoints(workdir) as manager:
-        chosen = _choose(manager, step, best or config.get("eval", {}).get("measure"))
+        chosen = choose(manager, step, best or config.get("eval", {}).get("measure"))
         folder = manager.directory / str(chosen)
-    item = "ema" if (folder / "ema").exists() else "params"
+    place = _places_in_run(places)
+    expected = jax.eval_shape(trained.init, jax.random.key(0))
+    items = [name for name in ("ema", "params") if (folder / name).exists()]
+    leaves: dict[str, Array] = {}
     try:
-        saved = _read(folder / item)
+        for item in items:  # the averages, and what has none
+            if trees.named(expected).keys() - leaves.keys():
+                leaves = {**read_item(folder / item, place), **leaves}
     except (ValueError, KeyError, OSError) as error:
         raise InputError(
-            f"the checkpoint of step {chosen} in {workdir} is damaged: {_first_line(error)}"
+            f"the checkpoint of step {chosen} in {workdir} is damaged: {first_line(error)}"
         ) from error
-    _check_fits(saved["encoder"], jax.eval_shape(encoder.init, jax.random.key(0)), workdir)
-    params = saved["encoder"]
-    name = fingerprint(config["encoder"], tokenizer.fingerprint, chosen, config.get("fingerprint"), str(item))
-    return Model(encoder, params, tokenizer, config, name, chosen)
+    if "start" in config and trees.named(expected).keys() - leaves.keys():
+        leaves = {**given_by(load_start(config, shardings), config), **leaves}
+    leaves = {name.removeprefix("encoder/"): x for name, x in leaves.items() if name.startswith("encoder/")}
+    _check_fits(leaves, trees.named(expected), workdir)
+    params = trees.fill(expected, leaves)
+    if config.get("lora", {}).get("rank"):
+        params = lora.merge(params, alpha=config["lora"]["alpha"])
+    if changes:
+        params = _cut(params, encoder, shapes, places)
+    facts = {k: v for k, v in changed.items() if k not in (*HARMLESS, "prepared")}
+    name = fingerprint(facts, tokenizer.fingerprint, chosen, items[0])
+    return Model(encoder, params, tokenizer, changed, name, chosen, workdir.absolute())
 
 
-def _read(folder: Any) -> Any:
-    """One item of a checkpoint on this process's first device, whatever mesh it was saved from."""
+def load_start(config: Mapping[str, Any], shardings: Shardings | None = None) -> Model:
+    """The model that a run began from, as it was then (``config["start"]``).
+
+    Raises:
+      InputError: it is not there any more, or has changed.
+    """
+    start = config["start"]
+    place = start["path"] if pathlib.Path(start["path"]).is_dir() else config["init_from"]
+    changes = {k: v for k, v in config["init_with"].items() if v is not None}
+    try:
+        model = load_model(place, shardings=shardings, **changes)
+    except InputError as error:
+        raise InputError(
+            f"the frozen weights are those of {config['init_from']}, which cannot be read: {error}. "
+            f"Its place is start.path in {CONFIG}"
+        ) from error
+    if model.fingerprint != start["fingerprint"]:
+        raise InputError(
+            f"{place} has changed since the run began from it (fingerprint {start['fingerprint']}, now "
+            f"{model.fingerprint}), and the checkpoints hold the trained parameters only"
+        )
+    return model
+
+
+def given_by(model: Model, config: Mapping[str, Any]) -> dict[str, Array]:
+    """A model's parameters under the paths that they have in a run that begins from it."""
+    prefix = f"encoder/{lora.BASE}" if config.get("lora", {}).get("rank") else "encoder"
+    return {f"{prefix}/{name}": x for name, x in trees.named(model.params).items()}
+
+
+def _cut(params: Any, encoder: Encoder, shapes: Any, places: Mapping[str, Any]) -> Any:
+    """The parameters of a changed encoder: of those that were trained, and new ones where it has more."""
+    leaves, wanted = trees.named(params), trees.named(shapes)
+    same = {n: leaves[n] for n, x in wanted.items() if n in leaves and leaves[n].shape == x.shape}
+    fresh = tuple(wanted.keys() - same.keys())
+    unknown = [n for n in fresh if "projection" not in n]
+    if unknown:
+        raise InputError(
+            f"the changed encoder has {unknown[0]}, which was not trained; only a projection may be new"
+        )
+    init = lambda key: {n: x for n, x in trees.named(encoder.init(key)).items() if n in fresh}
+    new = jax.jit(init, out_shardings={n: places[n] for n in fresh})(jax.random.key(0)) if fresh else {}
+    return trees.fill(shapes, {**same, **new})
+
+
+def _on_first_device(shapes: Any) -> Any:
     one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    found = ocp.StandardCheckpointHandler().metadata(folder).tree
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), found)
-    with ocp.StandardCheckpointer() as reader:
-        return reader.restore(folder, shapes)
+    return jax.tree.map(lambda _: one, shapes)
 
 
-def _choose(manager: ocp.CheckpointManager, step: int | str, best: str | None) -> int:
-    steps = sorted(manager.all_steps())
-    if not steps:
-        raise InputError(f"{manager.directory} holds no finished checkpoint")
-    if isinstance(step, int):
-        if step not in steps:
-            raise InputError(f"there is no checkpoint of step {step}; there are {steps}")
-        return step
-    if step == "best" and best:
-        measured = {}
-        for s in steps:
-            metrics = manager.metrics(s)
-            if metrics and best in metrics:
-                measured[s] = metrics[best]
-        if measured:
-            return max(measured, key=lambda s: (measured[s], s))
-    return steps[-1]
+def _places_in_run(places: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Shardings by a run's paths; what is not the encoder's own (adapters) goes to all its devices."""
+    other = next(iter(places.values()))
+    if isinstance(other, jax.sharding.NamedSharding):
+        other = jax.sharding.NamedSharding(other.mesh, jax.sharding.PartitionSpec())
+    own = lambda name: name.removeprefix("encoder/").removeprefix(f"{lora.BASE}/")
+    return lambda name: places.get(own(name), other)
 
 
-def _check_fits(saved: Any, shapes: Any, workdir: pathlib.Path) -> None:
-    def leaves(tree):
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-
-    have, want = leaves(saved), leaves(shapes)
+def _check_fits(saved: Mapping[str, Any], shapes: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    have = {name: tuple(x.shape) for name, x in saved.items()}
+    want = {name: tuple(x.shape) for name, x in shapes.items()}
     wrong = [n for n in sorted(have.keys() | want.keys()) if have.get(n) != want.get(n)]
     if wrong:
         name = wrong[0]
@@ -185,13 +175,3 @@ def _check_fits(saved: Any, shapes: Any, workdir: pathlib.Path) -> None:
             f"the checkpoint in {workdir} does not fit its config: {name} is {have.get(name)} in the "
             f"checkpoint and {want.get(name)} by the config ({len(wrong)} such arrays)"
         )
-
-
-def _abstract(x: Any) -> Any:
-    if isinstance(x, jax.Array):
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-    return x
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -37,6 +37,29 @@ def default_config() -> ConfigDict:
             max_length=dict(query=32, doc=128),  # tokens; longer texts are cut
             ladder=(16, 32, 48, 64, 96, 128, 192, 256, 384, 512),  # padded lengths that are compiled
             encoder=dict(fn="jaxir.models.static:static"),  # vocab_size comes from the tokenizer
+            # A model to begin from: a folder of published weights, a name of the Hugging Face Hub, or a
+            # work directory. It then decides encoder, tokenizer, and prefixes where those above are "".
+            init_from=placeholder(str),
+            # Where the encoder shall differ from it. A projection that it does not have starts at random.
+            init_with=dict(
+                pooling=placeholder(str),
+                normalize=placeholder(bool),
+                projection=placeholder(int),
+                layers=placeholder(int),  # only the first blocks
+                causal=placeholder(bool),
+                dropout=placeholder(float),
+                dtype=placeholder(str),  # "bfloat16": of the computation; the weights stay float32
+                remat=placeholder(str),  # none, dots or full: what the backward pass computes again
+                attention=placeholder(str),  # auto, xla or cudnn
+            ),
+            # Low-rank adapters instead of the weights, which stay as they are; rank=0: none.
+            lora=dict(
+                rank=0,
+                alpha=16.0,  # the addition is multiplied by alpha / rank
+                targets="attention/(query|value)/kernel",  # a path regex
+                dropout=0.0,  # share of the inputs that an adapter does not see
+                trained=(),  # path regexes of weights that are trained as well, whole
+            ),
             objective=dict(rank=dict(fn="jaxir.losses:softmax", on="in_batch", temperature=0.05)),
             optimizer=dict(
                 optimizer=dict(fn="optax:adamw", weight_decay=0.01),
@@ -54,7 +77,11 @@ def default_config() -> ConfigDict:
             mesh=dict(data=-1, fsdp=1, rules=()),
             # Retrieval on a sample of the dev split while training.
             eval=dict(every=0, split="dev", queries=500, docs=5000, measure="MRR@10"),
-            checkpoint=dict(every=0, keep=2),  # every=0: only at the end (and on SIGTERM)
+            checkpoint=dict(
+                every=0,  # 0: only at the end (and on SIGTERM)
+                keep=2,
+                trained_only=False,  # leave out frozen weights: they are read from init_from again
+            ),
             log=dict(every=10, tensorboard=False),
         ),
         convert_dict=True,

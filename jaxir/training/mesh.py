@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxir import trees
 from jaxir.checks import InputError
 
 AXES = ("data", "fsdp")
@@ -73,8 +74,7 @@ def param_shardings(shapes: Any, mesh: Mesh, *, rules: Rules = (), min_size: int
     """
     size = mesh.shape["fsdp"]
 
-    def of(path, leaf):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+    def of(name, leaf):
         for pattern, spec in rules:
             if re.search(pattern, name):
                 return NamedSharding(mesh, PartitionSpec(*spec))
@@ -84,7 +84,7 @@ def param_shardings(shapes: Any, mesh: Mesh, *, rules: Rules = (), min_size: int
             spec[leaf.shape.index(max(fitting))] = "fsdp"
         return NamedSharding(mesh, PartitionSpec(*spec))
 
-    return jax.tree_util.tree_map_with_path(of, shapes)
+    return trees.map_named(of, shapes)
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:

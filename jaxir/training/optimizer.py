@@ -1,4 +1,4 @@
-"""An optax optimiser from a config: schedule, clipping, per-path multipliers and frozen parts."""
+"""An optax optimiser from a config: schedule, clipping, and multipliers by path."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
-from jaxir.checks import InputError, check_known, check_positive
+from jaxir import trees
+from jaxir.checks import check_known, check_positive
 from jaxir.config import Allow, accepts, bind
 
 DECAYS = ("cosine", "linear", "constant")
@@ -52,44 +52,31 @@ def make_optimizer(
     optimizer: Mapping[str, Any] | str = "optax:adamw",
     clip_norm: float | None = 1.0,
     lr_multipliers: Sequence[tuple[str, float]] = (),
-    frozen: Sequence[str] = (),
     allow: Allow = None,
 ) -> optax.GradientTransformation:
     """The transformation ``make_train_step`` takes.
 
     Args:
       schedule: learning rate by optimiser step.
-      params: the parameters, or their shapes: paths are matched against it.
+      params: the trained parameters, or their shapes: paths are matched against it.
       optimizer: ``dict(fn="optax:adamw", weight_decay=0.01)``. Where it takes a ``mask``, weight decay
         spares biases, norms and embeddings (``NO_DECAY``) unless the config gives a mask.
-      clip_norm: global norm above which the gradient of the trained leaves is scaled down.
+      clip_norm: global norm above which the gradient is scaled down.
       lr_multipliers: (path regex, factor); the first match wins.
-      frozen: path regexes of leaves that stay as they are, bit for bit, and have no optimiser state.
 
     Raises:
-      InputError: a regex that matches no leaf: a typing error would otherwise train everything.
+      InputError: a regex that matches no leaf: a typing error would otherwise go unnoticed.
     """
-    for pattern in [*frozen, *(p for p, _ in lr_multipliers)]:
-        if not any(re.search(pattern, name) for name in _names(params)):
-            raise InputError(
-                f"the path regex {pattern!r} matches no parameter. Parameters: "
-                + ", ".join(sorted(_names(params))[:12])
-            )
+    trees.check_patterns([pattern for pattern, _ in lr_multipliers], params)
     fn = bind(optimizer, allow=allow)
     options = {"learning_rate": schedule}
     if accepts(fn, "mask") and "mask" not in getattr(fn, "keywords", {}):
-        options["mask"] = lambda tree: _by_path(tree, lambda name: not re.search(NO_DECAY, name))
+        options["mask"] = lambda tree: trees.map_named(lambda name, _: not re.search(NO_DECAY, name), tree)
     steps = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     steps.append(fn(**options))
     if lr_multipliers:
         steps.append(_scale_by_path(lr_multipliers))
-    trained = optax.chain(*steps)
-    if not frozen:
-        return trained
-    labels = lambda tree: _by_path(
-        tree, lambda name: "frozen" if any(re.search(p, name) for p in frozen) else "trained"
-    )
-    return optax.partition({"trained": trained, "frozen": optax.set_to_zero()}, labels)
+    return optax.chain(*steps)
 
 
 def _scale_by_path(multipliers: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
@@ -100,21 +87,6 @@ def _scale_by_path(multipliers: Sequence[tuple[str, float]]) -> optax.GradientTr
 
     def update(updates, state, params=None):
         del params
-        factors = _by_path(updates, factor)
-        scale = lambda m, u: u if isinstance(u, optax.MaskedNode) else u * jnp.asarray(m, u.dtype)
-        is_masked = lambda x: isinstance(x, optax.MaskedNode)
-        return jax.tree.map(scale, factors, updates, is_leaf=is_masked), state
+        return trees.map_named(lambda name, u: u * jnp.asarray(factor(name), u.dtype), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def _by_path(tree: Any, fn: Any) -> Any:
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    return jax.tree_util.tree_map_with_path(lambda path, _: fn(name(path)), tree)
-
-
-def _names(params: Any) -> list[str]:
-    return [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxir import trees
 from jaxir.checks import InputError
 from jaxir.objectives import Objective
 from jaxir.training.mesh import AXES, Rules, param_shardings, replicated
@@ -24,13 +25,52 @@ class State(NamedTuple):
     step: Array  # int32, optimiser steps done
     params: Params
     opt_state: Any
-    ema: Params | None = None  # moving average of params, for evaluation
+    ema: Params | None = None  # moving average of the trained params, for evaluation
 
 
 def init_params(encoder: Encoder, objective: Objective, key: Array) -> Params:
     """Parameters of both: {"encoder": ..., "objective": ...}."""
     first, second = jax.random.split(key)
     return {"encoder": encoder.init(first), "objective": objective.init(second)}
+
+
+def is_trained(frozen: Sequence[str]) -> Callable[[str], bool]:
+    """Whether the parameter of a path is trained: none of the ``frozen`` regexes is found in it."""
+    held = trees.matches(frozen)
+    return lambda name: not held(name)
+
+
+def state_shapes(
+    encoder: Encoder,
+    objective: Objective,
+    tx: optax.GradientTransformation,
+    *,
+    mesh: Mesh | None = None,
+    rules: Rules = (),
+    ema: bool = False,
+    frozen: Sequence[str] = (),
+) -> State:
+    """The state as shapes with shardings; nothing is allocated. Optimiser and average: trained leaves only.
+
+    Raises:
+      InputError: a regex in ``frozen`` that matches nothing; or everything is frozen.
+    """
+
+    def make(key: Array) -> State:
+        params = init_params(encoder, objective, key)
+        trees.check_patterns(frozen, params)
+        trained, _ = trees.split(params, is_trained(frozen))
+        return State(jnp.zeros((), jnp.int32), params, tx.init(trained), trained if ema else None)
+
+    shapes = jax.eval_shape(make, jax.random.key(0))
+    if not any(map(is_trained(frozen), trees.named(shapes.params))):
+        raise InputError(f"frozen={tuple(frozen)} leaves nothing to train")
+    if mesh is None:
+        first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        places = jax.tree.map(lambda _: first, shapes)
+    else:
+        places = state_shardings(shapes, mesh, rules)
+    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, places)
 
 
 def init_state(
@@ -42,18 +82,56 @@ def init_state(
     mesh: Mesh | None = None,
     rules: Rules = (),
     ema: bool = False,
+    frozen: Sequence[str] = (),
+    given: Mapping[str, Array] | None = None,
 ) -> State:
-    """The state at step 0, made where it will live: no device ever holds an unsharded copy."""
+    """The state at step 0, made where it will live: no device ever holds an unsharded copy.
 
-    def init(key: Array) -> State:
-        params = init_params(encoder, objective, key)
-        average = jax.tree.map(jnp.copy, params) if ema else None
-        return State(jnp.zeros((), jnp.int32), params, tx.init(params), average)
+    Args:
+      frozen: path regexes of parameters that stay as they are, bit for bit; they get no optimiser state.
+      given: parameters that do not start at random, by path ("encoder/trunk/..."), placed as
+        :func:`state_shapes` says. They become the state's own: a training step reuses their memory.
 
-    if mesh is None:
-        return jax.jit(init)(key)
-    shardings = state_shardings(jax.eval_shape(init, key), mesh, rules)
-    return jax.jit(init, out_shardings=shardings)(key)
+    Raises:
+      InputError: what ``state_shapes`` refuses; given parameters of other names or shapes.
+    """
+    shapes = state_shapes(encoder, objective, tx, mesh=mesh, rules=rules, ema=ema, frozen=frozen)
+    given = dict(given or {})
+    named = trees.named(shapes.params)
+    check_given(given, named)
+    at = jax.tree.map(lambda x: x.sharding, shapes)
+    missing = lambda name: name not in given
+
+    def fresh(key: Array) -> tuple[Array, Params]:
+        return jnp.zeros((), jnp.int32), trees.split(init_params(encoder, objective, key), missing)[0]
+
+    places = (at.step, trees.split(at.params, missing)[0])
+    step, start = jax.jit(fresh, out_shardings=places)(key)
+    given = {name: jax.device_put(x, named[name].sharding) for name, x in given.items()}
+    params = trees.fill(trees.join(start, shapes.params), given)
+    trained, _ = trees.split(params, is_trained(frozen))
+    # A copy: a step reuses the memory of each part of the state, so that no two may share it.
+    copied = lambda tree: jax.tree.map(jnp.copy, tree)
+    opt_state = jax.jit(lambda x: tx.init(copied(x)), out_shardings=at.opt_state)(trained)
+    average = jax.jit(copied, out_shardings=at.ema)(trained) if ema else None
+    return State(step, params, opt_state, average)
+
+
+def check_given(given: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
+    """Raises unless every given parameter is one of the model's, in its shape; lists the first others."""
+    wrong = [
+        f"{name} is {tuple(x.shape)}, expected "
+        + (str(tuple(shapes[name].shape)) if name in shapes else "no such parameter")
+        for name, x in given.items()
+        if name not in shapes or tuple(x.shape) != tuple(shapes[name].shape)
+    ]
+    if wrong:
+        raise InputError(f"{len(wrong)} given parameters do not fit the model: " + "; ".join(wrong[:5]))
+
+
+def averaged(state: State) -> Params:
+    """The parameters to evaluate: the moving averages where they are kept."""
+    return state.params if state.ema is None else trees.join(state.ema, state.params)
 
 
 def state_shardings(shapes: State, mesh: Mesh, rules: Rules = ()) -> State:
@@ -114,49 +192,56 @@ def make_train_step(
     rules: Rules = (),
     accumulate: int = 1,
     ema_decay: float | None = None,
+    frozen: Sequence[str] = (),
 ) -> Callable[[State, Batch], tuple[State, Metrics]]:
     """Compiles ``step(state, batch) -> (state, metrics)``. The given state's buffers are reused.
 
     The randomness of step t is ``fold_in(key(seed), t)``: nothing else, so that a resumed run draws
     the same numbers. ``accumulate=k`` splits the batch into k interleaved micro-batches, each with its
-    own negatives, and averages their gradients: memory of a k-th, one optimiser step.
+    own negatives, and averages their gradients: memory of a k-th, one optimiser step. No gradient is
+    computed for parameters whose path matches one of ``frozen``, the same as in :func:`init_state`.
 
     Raises:
       InputError: a batch that k does not divide (when the step is first called).
     """
-    loss = make_loss(encoder, objective, mesh)
+    whole_loss = make_loss(encoder, objective, mesh)
+    trains = is_trained(frozen)
 
-    def gradients(params, batch, step, key):
+    def gradients(trained, held, batch, step, key):
+        def loss(trained, batch, **how):
+            return whole_loss(trees.join(trained, held), batch, **how)
+
         fn = jax.value_and_grad(loss, has_aux=True)
         if accumulate == 1:
-            (value, metrics), grads = fn(params, batch, step=step, key=key)
+            (value, metrics), grads = fn(trained, batch, step=step, key=key)
             return grads, {"loss": value, **metrics}
         micro = jax.tree.map(lambda x: _interleave(x, accumulate), batch)
 
         def one(total, batch_and_key):
-            (value, metrics), grads = fn(params, batch_and_key[0], step=step, key=batch_and_key[1])
+            (value, metrics), grads = fn(trained, batch_and_key[0], step=step, key=batch_and_key[1])
             total = jax.tree.map(jnp.add, total, (grads, {"loss": value, **metrics}))
             return total, None
 
         keys = jax.random.split(key, accumulate)
         first = jax.tree.map(lambda x: x[0], (micro, keys))
         rest = jax.tree.map(lambda x: x[1:], (micro, keys))
-        (value, metrics), grads = fn(params, first[0], step=step, key=first[1])
+        (value, metrics), grads = fn(trained, first[0], step=step, key=first[1])
         total, _ = jax.lax.scan(one, (grads, {"loss": value, **metrics}), rest)
         return jax.tree.map(lambda x: x / accumulate, total)
 
     def train_step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        grads, metrics = gradients(state.params, batch, state.step, key)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        trained, held = trees.split(state.params, trains)
+        grads, metrics = gradients(trained, held, batch, state.step, key)
+        updates, opt_state = tx.update(grads, state.opt_state, trained)
+        trained = optax.apply_updates(trained, updates)
         ema = state.ema
         if ema_decay is not None:
             # A plain average at first: a decay of 0.999 would hold the random start for 1,000 steps.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-            ema = jax.tree.map(lambda old, new: old * decay + new * (1 - decay), ema, params)
+            ema = jax.tree.map(lambda old, new: old * decay + new * (1 - decay), ema, trained)
         metrics["gradient_norm"] = optax.tree.norm(grads)
-        return State(state.step + 1, params, opt_state, ema), metrics
+        return State(state.step + 1, trees.join(trained, held), opt_state, ema), metrics
 
     if mesh is None:
         return jax.jit(train_step, donate_argnums=0)

@@ -11,17 +11,29 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from jaxir import trees
 from jaxir.checks import InputError
 from jaxir.files import PathLike, fingerprint, read_json, write_json
 from jaxir.objectives import combine
-from jaxir.training import checkpoint as checkpoints
-from jaxir.training.build import build_data, build_encoder, build_feed, build_tokenizer
+from jaxir.training import saving
+from jaxir.training.build import adapted, build_data, build_encoder, build_feed, build_tokenizer
+from jaxir.training.checkpoint import given_by, load_start
 from jaxir.training.defaults import HARMLESS
 from jaxir.training.log import Log
 from jaxir.training.loop import fit, stop_on_sigterm
 from jaxir.training.mesh import check_batch_size, make_mesh, shard_batch
+from jaxir.training.model import CHECKPOINTS, CONFIG
 from jaxir.training.optimizer import make_optimizer, warmup_schedule
-from jaxir.training.step import State, init_params, init_state, make_train_step
+from jaxir.training.start import begin, check_start, frozen_paths, placing
+from jaxir.training.step import (
+    State,
+    averaged,
+    init_params,
+    init_state,
+    is_trained,
+    make_train_step,
+    state_shapes,
+)
 from jaxir.training.validate import MEASURES, make_validator
 
 
@@ -57,18 +69,22 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     if measure not in MEASURES:
         raise InputError(f"eval.measure is {measure!r}; known: {', '.join(MEASURES)}")
     objective = combine(config["objective"])
+    check_start(config)
+    rules, decay = config["mesh"]["rules"], config["ema_decay"]
+    multi = mesh if mesh.size > 1 else None
+    config, model = begin(config, workdir, mesh=multi, rules=rules)
     _check_same_run(config, workdir)
 
     data = build_data(config, workdir)
     tokenizer = build_tokenizer(config, data, workdir)
-    encoder = build_encoder(config, tokenizer.vocab_size)
+    encoder = adapted(build_encoder(config, tokenizer.vocab_size), config)
     _check_lengths(config, encoder)
     feed = build_feed(
         config, data, tokenizer, process_index=jax.process_index(), process_count=jax.process_count()
     )
     config["fingerprint"] = fingerprint(feed.fingerprint, tokenizer.fingerprint)
     config["prepared"] = [str(p.path) for p, _ in data]
-    write_json(workdir / checkpoints.CONFIG, config)
+    write_json(workdir / CONFIG, config)
 
     steps, options = config["steps"], dict(config["optimizer"])
     schedule = warmup_schedule(
@@ -76,12 +92,12 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
         steps,
         **{k: options.pop(k) for k in ("warmup", "decay", "final")},
     )
+    options.pop("frozen")
+    frozen = frozen_paths(config)
     key = jax.random.key(config["seed"])
     shapes = jax.eval_shape(lambda k: init_params(encoder, objective, k), key)
-    tx = make_optimizer(schedule, shapes, **options)
-    rules, decay = config["mesh"]["rules"], config["ema_decay"]
-    multi = mesh if mesh.size > 1 else None
-    state = init_state(encoder, objective, tx, key, mesh=multi, rules=rules, ema=decay is not None)
+    tx = make_optimizer(schedule, trees.split(shapes, is_trained(frozen))[0], **options)
+    layout = dict(mesh=multi, rules=rules, ema=decay is not None, frozen=frozen)
     train_step = make_train_step(
         encoder,
         objective,
@@ -91,14 +107,23 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
         rules=rules,
         accumulate=config["accumulate"],
         ema_decay=decay,
+        frozen=frozen,
     )
 
     every, keep = config["checkpoint"]["every"], config["checkpoint"]["keep"]
     with (
-        checkpoints.open_checkpoints(workdir, keep=keep, best=measure) as manager,
+        saving.open_checkpoints(workdir, keep=keep, best=measure) as manager,
         stop_on_sigterm() as stop,
     ):
-        state = checkpoints.restore(manager, state) or state
+        like = state_shapes(encoder, objective, tx, **layout)
+        if saving.absent(manager, like):
+            model = load_start(config, placing(config, multi, rules))
+        given = {} if model is None else given_by(model, config)
+        del model  # the state takes over its memory
+        state = saving.restore(manager, like, given)
+        if state is None:
+            state = init_state(encoder, objective, tx, key, given=given, **layout)
+        del given
         start = int(state.step)
         if progress and start:
             tqdm.write(f"going on from step {start} of {steps} in {workdir}")
@@ -107,13 +132,19 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
             validator = make_validator(data[0][0], encoder, tokenizer, config)
 
         def evaluate(state: State) -> dict[str, float]:
-            values = validator((state.params if state.ema is None else state.ema)["encoder"])
+            values = validator(averaged(state)["encoder"])
             if progress:
                 shown = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
                 tqdm.write(f"step {int(state.step)}: dev sample  {shown}")
             return values
 
         meta = {"fingerprint": config["fingerprint"]}
+
+        def save(state: State, values: dict[str, float]) -> None:
+            if config["checkpoint"]["trained_only"]:
+                state = state._replace(params=trees.split(state.params, is_trained(frozen))[0])
+            saving.save(manager, state, meta, values)
+
         began = time.perf_counter()
         with Log(workdir, start=start, tensorboard=config["log"]["tensorboard"]) as log:
 
@@ -129,7 +160,7 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
                 log_every=config["log"]["every"],
                 log=write,
                 save_every=every,
-                save=lambda state, values: checkpoints.save(manager, state, meta, values),
+                save=save,
                 evaluate_every=config["eval"]["every"] if validator else 0,
                 evaluate=evaluate,
                 stop=stop,
@@ -153,14 +184,15 @@ def _newest(manager: Any) -> str:
 
 def _check_same_run(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     """A work directory goes on only with the config it began with."""
-    path = workdir / checkpoints.CONFIG
-    if not path.is_file() or not (workdir / checkpoints.CHECKPOINTS).is_dir():
+    path = workdir / CONFIG
+    if not path.is_file() or not (workdir / CHECKPOINTS).is_dir():
         return
     before, now = _flat(read_json(path)), _flat(_jsonable(config))
+    free = (*HARMLESS, "fingerprint", "prepared", "start")
     different = [
         key
-        for key in sorted(before.keys() | now.keys())
-        if key.split(".")[0] not in (*HARMLESS, "fingerprint", "prepared") and before.get(key) != now.get(key)
+        for key in sorted(before.keys() | now.keys(), key=lambda key: (not key.startswith("init_"), key))
+        if key.split(".")[0] not in free and before.get(key) != now.get(key)
     ]
     if different:
         shown = "; ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in different[:5])

@@ -39,21 +39,16 @@ def test_weight_decay_spares_biases_and_norms():
 
 
 def test_clipping_is_by_the_norm_of_what_is_trained():
-    grads = {
-        "layer": {"kernel": 3 * jnp.ones((2, 2)), "bias": jnp.zeros(2)},
-        "norm": {"scale": 1e6 * jnp.ones(2)},
-    }
-    tx = make_optimizer(
-        lambda t: 1.0, PARAMS, optimizer=dict(fn="optax:sgd"), clip_norm=1.0, frozen=("norm",)
-    )
-    updates, _ = tx.update(grads, tx.init(PARAMS), PARAMS)
+    trained = {"layer": PARAMS["layer"], "norm": {"scale": None}}  # the frozen part is not there
+    grads = {"layer": {"kernel": 3 * jnp.ones((2, 2)), "bias": jnp.zeros(2)}, "norm": {"scale": None}}
+    tx = make_optimizer(lambda t: 1.0, trained, optimizer=dict(fn="optax:sgd"), clip_norm=1.0)
+    updates, _ = tx.update(grads, tx.init(trained), trained)
     np.testing.assert_allclose(updates["layer"]["kernel"], -0.5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("option", [{"frozen": ("kernal",)}, {"lr_multipliers": (("kernal", 2.0),)}])
-def test_a_regex_that_matches_nothing_is_an_error(option):
+def test_a_regex_that_matches_nothing_is_an_error():
     with pytest.raises(InputError, match=r"matches no parameter.*layer/kernel"):
-        make_optimizer(lambda t: 1.0, PARAMS, **option)
+        make_optimizer(lambda t: 1.0, PARAMS, lr_multipliers=(("kernal", 2.0),))
 
 
 def test_an_optimiser_by_path():

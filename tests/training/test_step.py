@@ -9,8 +9,7 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.objectives import combine
 from jaxir.training.mesh import make_mesh, shard_batch
-from jaxir.training.optimizer import make_optimizer
-from jaxir.training.step import init_state, make_loss, make_train_step
+from jaxir.training.step import averaged, init_state, make_loss, make_train_step
 
 from . import toy
 
@@ -104,16 +103,49 @@ def test_the_step_lowers_for_every_platform():
     assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
 
 
-def test_frozen_leaves_stay_bit_for_bit_and_have_no_state():
-    params = {
-        "encoder": toy.encoder().init(jax.random.key(0)),
-        "objective": OBJECTIVE.init(jax.random.key(0)),
-    }
-    tx = make_optimizer(lambda step: 0.1, params, frozen=("embedding",), lr_multipliers=(("bias", 0.0),))
-    state = tx.init(params)
-    assert all(x.shape != (toy.VOCAB, toy.DIM) for x in jax.tree.leaves(state))
-    grads = jax.tree.map(jnp.ones_like, params)
-    updates, _ = jax.jit(tx.update)(grads, state, params)
-    assert (updates["encoder"]["embedding"] == 0).all()
-    assert (updates["encoder"]["bias"] == 0).all()
-    assert updates["objective"]["rank_log_temperature"] != 0
+@pytest.mark.parametrize("shape", [None, (2, 4)], ids=str)
+def test_frozen_leaves_stay_bit_for_bit_and_have_no_state(shape):
+    mesh = shape and make_mesh(*shape)
+    encoder, tx, frozen = toy.encoder(), optax.adam(0.1), ("embedding",)
+    start = {k: np.array(v) for k, v in encoder.init(jax.random.key(5)).items()}  # the step reuses memory
+    given = {f"encoder/{k}": jnp.asarray(v) for k, v in start.items()}
+    state = init_state(
+        encoder, OBJECTIVE, tx, jax.random.key(0), mesh=mesh, ema=True, frozen=frozen, given=given
+    )
+    assert all(x.shape != (toy.VOCAB, toy.DIM) for x in jax.tree.leaves((state.opt_state, state.ema)))
+    step = make_train_step(encoder, OBJECTIVE, tx, mesh=mesh, ema_decay=0.9, frozen=frozen)
+    for i in range(2):
+        batch = toy.batch(i)
+        state, _ = step(state, batch if mesh is None else shard_batch(batch, mesh))
+    np.testing.assert_array_equal(state.params["encoder"]["embedding"], start["embedding"])
+    assert (np.abs(state.params["encoder"]["bias"] - start["bias"]) > 0).all()
+    whole = averaged(state)["encoder"]
+    assert whole["embedding"] is state.params["encoder"]["embedding"]
+    assert whole["bias"] is state.ema["encoder"]["bias"]
+
+
+def test_no_gradient_is_computed_for_frozen_leaves():
+    encoder, tx = toy.encoder(), optax.sgd(1.0)
+    state = init_state(encoder, OBJECTIVE, tx, jax.random.key(0), frozen=("embedding",))
+
+    def largest(frozen):
+        """Arrays of the table's size that the step's program makes."""
+        step = make_train_step(encoder, OBJECTIVE, tx, frozen=frozen)
+        text = step.lower(state, toy.batch(0)).compile().as_text()
+        shape = f"f32[{toy.VOCAB},{toy.DIM}]"
+        return sum(f"= {shape}" in line and "parameter(" not in line for line in text.splitlines())
+
+    assert largest(()) > 0
+    assert largest(("embedding",)) == 0
+
+
+def test_a_start_that_does_not_fit_and_a_run_that_trains_nothing():
+    make = lambda **how: init_state(toy.encoder(), OBJECTIVE, optax.sgd(1.0), jax.random.key(0), **how)
+    with pytest.raises(InputError, match=r"2 given.*bias is \(3,\), expected \(64,\); .*no such parameter"):
+        make(given={"encoder/bias": jnp.zeros(3), "encoder/b": jnp.zeros(64)})
+    with pytest.raises(InputError, match=r"'kernal' matches no parameter.*encoder/bias"):
+        make(frozen=("kernal",))
+    with pytest.raises(InputError, match="nothing to train"):
+        make(frozen=("encoder", "objective"))
+    with pytest.raises(InputError, match="not a regular expression"):
+        make(frozen=("(",))
