@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxir.checks import InputError
 from jaxir.models import heads
 
 MASK = np.array(
@@ -20,7 +21,15 @@ MASK = np.array(
 def expected(name, rows):
     if len(rows) == 0:
         return np.zeros(rows.shape[-1])
-    return {"cls": rows[0], "last": rows[-1], "mean": rows.mean(0), "max": rows.max(0)}[name]
+    numbers = np.arange(1, len(rows) + 1)[:, None]
+    return {
+        "cls": rows[0],
+        "last": rows[-1],
+        "mean": rows.mean(0),
+        "max": rows.max(0),
+        "mean_sqrt": rows.sum(0) / len(rows) ** 0.5,
+        "weighted_mean": (numbers * rows).sum(0) / numbers.sum(),
+    }[name]
 
 
 @pytest.mark.parametrize("name", heads.POOLINGS)
@@ -32,7 +41,7 @@ def test_pooling_reads_real_tokens_only(name, dtype):
     got = jax.jit(heads.POOLINGS[name])(hidden, jnp.asarray(MASK))
     assert got.dtype == jnp.float32
     for row, states, real in zip(got, np.asarray(hidden, np.float32), MASK):
-        np.testing.assert_allclose(row, expected(name, states[real]), rtol=1e-6)
+        np.testing.assert_allclose(row, expected(name, states[real]), rtol=2e-6)
 
 
 @pytest.mark.parametrize("name", heads.POOLINGS)
@@ -53,3 +62,17 @@ def test_leading_axes_and_vmap(name):
     mask = jnp.broadcast_to(jnp.asarray(MASK), (2, 5, 5))
     pool = heads.POOLINGS[name]
     np.testing.assert_array_equal(pool(hidden, mask), jax.vmap(pool)(hidden, mask))
+
+
+def test_several_poolings_are_concatenated():
+    hidden = jnp.asarray(np.random.default_rng(3).normal(size=(5, 3)), jnp.float32)
+    mask = jnp.asarray(MASK[0])
+    pool, widths = heads.find_pooling(["mean", "cls"])
+    assert widths == 2
+    np.testing.assert_array_equal(pool(hidden, mask), [*heads.mean(hidden, mask), *heads.cls(hidden, mask)])
+
+
+@pytest.mark.parametrize(("pooling", "says"), [("men", "mean"), (("mean", "first"), "first"), ((), "empty")])
+def test_unknown_pooling(pooling, says):
+    with pytest.raises(InputError, match=says):
+        heads.find_pooling(pooling)

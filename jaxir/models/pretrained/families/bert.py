@@ -44,8 +44,12 @@ def trunk(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings(c: TransformerConfig) -> dict[str, Any] | None:
     """config.json of such a trunk."""
+    return common_settings(c) | dict(model_type="bert") if c.token_types else None
+
+
+def common_settings(c: TransformerConfig) -> dict[str, Any]:
+    """What BERT's and its relatives' config.json share."""
     return dict(
-        model_type="bert",
         vocab_size=c.vocab_size,
         num_hidden_layers=c.layers,
         hidden_size=c.dim,

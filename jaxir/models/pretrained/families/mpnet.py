@@ -28,7 +28,7 @@ def trunk(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings(c: TransformerConfig) -> dict[str, Any] | None:
     """config.json of such a trunk."""
-    hf = roberta.settings(c) | dict(model_type="mpnet", relative_attention_num_buckets=c.relative_buckets)
+    hf = roberta.common_settings(c) | dict(model_type="mpnet", relative_attention_num_buckets=c.relative_buckets)
     del hf["type_vocab_size"]
     return hf
 

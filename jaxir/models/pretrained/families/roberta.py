@@ -28,8 +28,12 @@ def trunk(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings(c: TransformerConfig) -> dict[str, Any] | None:
     """config.json of such a trunk."""
-    return bert.settings(c) | dict(
-        model_type="roberta",
+    return common_settings(c) | dict(model_type="roberta") if c.token_types else None
+
+
+def common_settings(c: TransformerConfig) -> dict[str, Any]:
+    """The part that MPNet shares."""
+    return bert.common_settings(c) | dict(
         max_position_embeddings=c.max_positions + c.position_offset,
         pad_token_id=c.position_offset - 1,
         bos_token_id=0,

@@ -1,0 +1,63 @@
+"""jaxir export: writes a trained model as a folder that other tools load.
+
+  jaxir export --workdir=runs/squad --to=sentence-transformers --out=exported
+  jaxir export --workdir=runs/quickstart --to=jaxir --out=exported
+
+sentence-transformers: config.json, model.safetensors, tokenizer.json, modules.json and prompts, which that
+library, mteb and others read. jaxir: the same for encoders that no published architecture describes (static
+ones among them), read by jaxir.models.pretrained.load. Both hold a model card with the training data, the
+config and the figures of the work directory's reports.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from jaxir.checks import InputError
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "workdir", None, "work directory of jaxir train, or a model folder", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "to", "sentence-transformers", ["sentence-transformers", "jaxir"], "format", flag_values=values
+    )
+    flags.DEFINE_string("out", None, "folder to write", flag_values=values)
+    flags.DEFINE_string("step", "best", "checkpoint: best, latest or a number", flag_values=values)
+    flags.DEFINE_enum(
+        "side", None, ["query", "doc"], "which tower, of a model with separate ones", flag_values=values
+    )
+    flags.DEFINE_string("name", None, "title of the model card (default: the folder's)", flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "replace what stands at --out", flag_values=values)
+    flags.DEFINE_multi_string(
+        "allow_import", [], "package that the model's config may name", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, positional: list[str]) -> None:
+    if positional:
+        raise InputError(f"jaxir export takes flags only, not {positional[0]!r}")
+    if not values.workdir or not values.out:
+        raise InputError("jaxir export needs --workdir and --out (jaxir export --help has an example)")
+    from jaxir.config import TRUSTED
+    from jaxir.training.publish import publish
+
+    step = values.step if values.step in ("best", "latest") else _number(values.step)
+    publish(
+        values.workdir,
+        values.out,
+        to=values.to,
+        step=step,
+        side=values.side,
+        name=values.name,
+        overwrite=values.overwrite,
+        allow=(*TRUSTED, *values.allow_import),
+    )
+    print(f"written to {values.out}; its README.md is the model card")
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise InputError(f"--step is {text!r}; give best, latest or the number of a checkpoint")
+    return int(text)

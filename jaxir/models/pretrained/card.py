@@ -1,0 +1,98 @@
+"""The model card: what an exported folder's README.md says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jaxir
+
+Figures = Sequence[tuple[str, Mapping[str, Mapping[str, float]]]]
+"""(where it was measured, {run: {measure: mean}}) for each report."""
+
+USE = {
+    "sentence-transformers": """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/of/this/folder")
+queries = model.encode_query(["who wrote the first compiler?"])
+documents = model.encode_document(["Grace Hopper wrote the A-0 system in 1952."])
+print(model.similarity(queries, documents))
+```""",
+    "jaxir": """```python
+from jaxir.models import pretrained
+
+encoder, params, tokenizer = pretrained.load("path/of/this/folder")
+```""",
+}
+
+
+def model_card(
+    name: str,
+    *,
+    to: str,
+    config: Mapping[str, Any],
+    step: int,
+    sources: Sequence[str] = (),
+    figures: Figures = (),
+    dim: int,
+    max_length: int | None,
+    prompts: Mapping[str, str],
+    normalized: bool,
+) -> str:
+    """README.md of an exported model, in the hub's form: facts first, then how it was made.
+
+    Args:
+      config: the training config, or {} for a model that was not trained here.
+      sources: the training data, one line each.
+      figures: what was measured with this model; nothing is claimed that is not in there.
+    """
+    library = "sentence-transformers" if to == "sentence-transformers" else "jaxir"
+    facts = {
+        "output": f"one vector of {dim} dimensions" + (", of length 1" if normalized else ""),
+        "similarity": "cosine" if normalized else "dot product",
+        "longest input": "any" if max_length is None else f"{max_length} tokens; longer texts are cut",
+        "put before queries": repr(prompts.get("query", "")),
+        "put before documents": repr(prompts.get("doc", "")),
+    }
+    base = config.get("init_from")
+    if base:
+        facts["started from"] = str(base)
+    parts = [
+        _front(library, base),
+        f"# {name}\n\nA text encoder for retrieval, written by jaxir {jaxir.__version__}.",
+        _table(("fact", "value"), list(facts.items())),
+        f"## Use\n\n{USE[to]}",
+    ]
+    if sources:
+        lines = "\n".join(f"- {source}" for source in sources)
+        parts.append(f"## Training data\n\n{lines}")
+    for where, runs in figures:
+        parts.append(f"## Measured: {where}\n\n{_measures(runs)}")
+    if config:
+        shown = json.dumps(config, indent=2, ensure_ascii=False)
+        parts.append(f"## Training\n\n{step} optimiser steps with this config:\n\n```json\n{shown}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(library: str, base: str | None) -> str:
+    lines = ["---", f"library_name: {library}", "pipeline_tag: sentence-similarity", "tags:"]
+    lines += ["- jaxir", "- sentence-similarity", "- feature-extraction"]
+    lines += ["- sentence-transformers"] if library == "sentence-transformers" else []
+    if base and not str(base).startswith(("/", ".", "~")) and str(base).count("/") == 1:
+        lines.append(f"base_model: {base}")
+    return "\n".join([*lines, "---"])
+
+
+def _measures(runs: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(dict.fromkeys(measure for values in runs.values() for measure in values))
+    rows = [
+        (run, *(f"{values[m]:.4f}" if m in values else "" for m in names)) for run, values in runs.items()
+    ]
+    return _table(("run", *names), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
