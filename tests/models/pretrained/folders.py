@@ -81,7 +81,7 @@ TRUNKS = {
     "bert": BERT,
     "distilbert": change(BERT, token_types=0),
     "roberta": change(BERT, token_types=1, position_offset=2, eps=1e-5),
-    "mpnet": change(BERT, token_types=0, position_offset=2, relative_buckets=8, relative_distance=128),
+    "mpnet": change(BERT, token_types=0, position_offset=2, relative_buckets=32, relative_distance=128),
     "modernbert": MODERN,
     "modernbert-biased": change(MODERN, bias=True, ff_bias=False, norm_bias=True),
     "t5": T5,

@@ -27,8 +27,12 @@ def trunk(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(c: TransformerConfig) -> dict[str, Any] | None:
-    """config.json of such a trunk."""
-    hf = roberta.common_settings(c) | dict(model_type="mpnet", relative_attention_num_buckets=c.relative_buckets)
+    """config.json of such a trunk; transformers computes with 32 buckets whatever the file says."""
+    if c.relative_buckets != 32:
+        return None
+    hf = roberta.common_settings(c) | dict(
+        model_type="mpnet", relative_attention_num_buckets=c.relative_buckets
+    )
     del hf["type_vocab_size"]
     return hf
 
