@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ KINDS = ("wordpiece", "bpe", "unigram")
 # without spaces (kana, Thai, Khmer, ...) are learned as subwords; a run of letters is cut at 64, which
 # bounds the cost of matching and keeps an endless "word" from becoming one unknown token.
 _HAN = Regex(r"[\p{Han}]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CUT = pre_tokenizers.Split(Regex(r"\S{1,64}"), "isolated")
 
 
@@ -46,8 +48,15 @@ class Tokenizer(NamedTuple):
         return [np.concatenate([head, ids[:room], tail]) for ids in self.encode_plain(texts)]
 
     def encode_plain(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """int32 ids of each whole text without special tokens."""
-        encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        """int32 ids of each whole text without special tokens.
+
+        Half a surrogate pair (bytes that were not UTF-8, a broken escape in JSON) counts as U+FFFD.
+        """
+        try:
+            encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        except TypeError:
+            clean = [_SURROGATE.sub("\ufffd", text) for text in texts]
+            encoded = self.backend.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(e.ids, np.int32) for e in encoded]
 
     def room(self, max_length: int) -> int:

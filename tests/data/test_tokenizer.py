@@ -146,3 +146,11 @@ def test_real_texts_without_spaces(real_data, folder, count):
     characters = sum(map(len, texts))
     assert np.mean(ids == 1) < 0.001
     assert 0.3 * characters < len(ids) < characters
+
+
+def test_what_is_not_unicode():
+    """Half surrogates come from bytes that were not UTF-8 and from broken escapes in JSON."""
+    tok = tokenizers.train(ENGLISH, vocab_size=80)
+    broken, replaced, plain = tok.encode_plain(["dog \udcff dog", "dog \ufffd dog", "dog"])
+    assert np.array_equal(broken, replaced)
+    assert len(plain) == 1
