@@ -3,6 +3,7 @@
   jaxir doctor --workdir=runs/squad
   jaxir doctor --index=runs/squad/retrieval/scifact-1a2b3c4d/index-exact
   jaxir doctor --workdir=runs/squad --source=beir:data/cranfield
+  jaxir doctor --model=exported --workdir=runs/minilm --source=beir:data/scifact
 
 It looks at: tokenizer against model, unknown tokens, cut texts, NaN, collapsed or constant embeddings,
 lengths against the metric, padding, prefixes, documents as queries, judgements that point nowhere, the
@@ -20,7 +21,15 @@ from jaxir.checks import InputError
 
 
 def define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string(
+        "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
+    )
+    flags.DEFINE_string(
+        "model",
+        None,
+        "work directory, folder of published weights or Hub name (default: the one of --workdir)",
+        flag_values=values,
+    )
     flags.DEFINE_string("index", None, "index directory", flag_values=values)
     flags.DEFINE_string(
         "source",
@@ -45,14 +54,17 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, positional: list[str]) -> None:
     if positional:
         raise InputError(f"jaxir doctor takes flags only, not {positional[0]!r}")
-    if not values.workdir and not values.index:
-        raise InputError("give --workdir=DIR, a work directory, or --index=DIR, an index, or both")
+    if not values.workdir and not values.index and not values.model:
+        raise InputError(
+            "give --workdir=DIR, a work directory, or --index=DIR, an index, or both, or --model"
+        )
     from jaxir.config import TRUSTED
     from jaxir.evaluation import measures
     from jaxir.evaluation.checkup import examine, show
 
     findings = examine(
         workdir=values.workdir,
+        model=values.model,
         index=values.index,
         source=values.source,
         vectors=values.vectors,

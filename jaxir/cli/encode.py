@@ -2,6 +2,8 @@
 
   jaxir encode --workdir=runs/squad --source=beir:data/scifact --out=runs/squad/vectors
   jaxir encode --workdir=runs/squad --source=data/scifact --side=query --split=dev --out=runs/squad/dev
+  jaxir encode --model=sentence-transformers/all-MiniLM-L6-v2 --workdir=runs/minilm --source=data/scifact \\
+    --out=runs/minilm/vectors
 
 Stopped or killed and started again with the same flags, it goes on after the last finished shard.
 """
@@ -16,7 +18,15 @@ from jaxir.checks import InputError
 
 
 def define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string(
+        "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
+    )
+    flags.DEFINE_string(
+        "model",
+        None,
+        "work directory, folder of published weights or Hub name (default: the one of --workdir)",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
     )
@@ -58,8 +68,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     from jaxir.retrieval.model import encode_prepared
     from jaxir.training.checkpoint import load_model
     from jaxir.training.mesh import make_mesh
+    from jaxir.training.model import check_workdir
 
-    model = load_model(values.workdir, allow=(*TRUSTED, *values.allow_import))
+    model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
     prepared = prepare_spec(values.source, pathlib.Path(values.workdir) / "data")
     several = jax.device_count() > 1 and jax.default_backend() != "cpu"
     encode_prepared(
@@ -68,7 +79,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         values.out,
         side=values.side,
         split=values.split,
-        model_path=values.workdir,
+        model_path=model.path,
         mesh=make_mesh() if several else None,
         dtype=values.dtype,
         shard_docs=values.shard_docs,

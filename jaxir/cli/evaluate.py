@@ -5,10 +5,12 @@ Runs from anywhere, as TREC run files, against TREC or BEIR qrels (plain or .gz)
   jaxir evaluate --run=bm25.trec --run=dense=runs/7/test.trec --qrels=qrels/test.tsv \\
     --measures="nDCG@10 R@100 P(rel=2)@5"
 
-The whole chain with a trained encoder: prepares the collection if needed, encodes it, builds the
+The whole chain with a trained or published encoder: prepares the collection if needed, encodes it, builds the
 indexes, searches the split's queries, adds BM25 and the hybrid of both, and writes a report:
 
   jaxir evaluate --workdir=runs/squad --source=beir:data/scifact --kind=exact --kind=scann
+  jaxir evaluate --model=sentence-transformers/all-MiniLM-L6-v2 --workdir=runs/minilm \\
+    --source=beir:data/scifact
 
 p-values are of the paired randomisation test against the baseline, which is the first run or --baseline.
 """
@@ -30,7 +32,15 @@ def define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("baseline", None, "run to compare with; default: the first", flag_values=values)
     flags.DEFINE_string("report", None, "directory for a report", flag_values=values)
-    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string(
+        "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
+    )
+    flags.DEFINE_string(
+        "model",
+        None,
+        "work directory, folder of published weights or Hub name (default: the one of --workdir)",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
     )
@@ -58,6 +68,8 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         if not values.qrels:
             raise InputError("--run needs --qrels=FILE, the judgements to measure against")
         _compare(values)
+    elif values.model and not values.workdir:
+        raise InputError("--model needs --workdir=DIR, where vectors, indexes and the report go")
     elif values.workdir:
         if not values.source:
             raise InputError("--workdir needs --source=..., the collection to search")
@@ -118,11 +130,12 @@ def _chain(values: flags.FlagValues) -> None:
     from jaxir.evaluation.chain_report import write_chain_report
     from jaxir.training.checkpoint import load_model
     from jaxir.training.mesh import make_mesh
+    from jaxir.training.model import check_workdir
 
     measures.parse(values.measures)  # before anything slow
     workdir = pathlib.Path(values.workdir)
     allow = (*TRUSTED, *values.allow_import)
-    model = load_model(workdir, allow=allow)
+    model = load_model(values.model or check_workdir(workdir), allow=allow)
     prepared = prepare_spec(values.source, workdir / "data", allow=None)
     several = jax.device_count() > 1 and jax.default_backend() != "cpu"
     result = chain.evaluate_chain(

@@ -22,6 +22,7 @@ COMMANDS = {
     "index": "build an exact or ScaNN index from vectors",
     "search": "search with a query, or with queries from standard input",
     "evaluate": "compare runs, or encode, index, search and measure in one go",
+    "merge": "one model from several of the same start, by their weights",
     "export": "write a trained model as a folder that sentence-transformers loads",
     "doctor": "check an encoder or an index for silent failures",
 }

@@ -4,8 +4,8 @@
   jaxir search --index=runs/squad/scann "who wrote the first compiler?" -k 3
   jaxir search --workdir=runs/squad - < queries.txt
 
-With --workdir it searches that directory's index with its model; with --index another index, whose model
-is found by its manifest or by --workdir.
+With --workdir it searches that directory's index with its model; with --index another index. The model is
+that of --model, of --workdir, or the one that the index names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from jaxir.checks import InputError
 
 def define(values: flags.FlagValues) -> None:
     values.set_gnu_getopt(True)  # flags may follow the query
-    flags.DEFINE_string("workdir", None, "work directory of jaxir train", flag_values=values)
+    flags.DEFINE_string(
+        "workdir", None, "work directory of jaxir train, or where jaxir evaluate wrote", flag_values=values
+    )
+    flags.DEFINE_string(
+        "model",
+        None,
+        "work directory, folder of published weights or Hub name (default: the index's own)",
+        flag_values=values,
+    )
     flags.DEFINE_string("index", None, "what jaxir index wrote", flag_values=values)
     flags.DEFINE_integer("k", None, "results per query (default: 10)", flag_values=values)
     flags.DEFINE_multi_string(
@@ -37,7 +45,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         raise InputError(
             'the query is empty: jaxir search --workdir=DIR "your words", or - for standard input'
         )
-    search(values.workdir, values.index, query, values.k, values.allow_import)
+    search(values.workdir, values.index, query, values.k, values.allow_import, model=values.model)
 
 
 def search(
@@ -46,23 +54,28 @@ def search(
     query: str,
     k: int | None = None,
     allow_import: list[str] | None = None,
+    *,
+    model: str | pathlib.Path | None = None,
 ) -> None:
     """Searches and prints; ``query`` "-" reads queries from standard input, one per line."""
     from jaxir.config import TRUSTED
     from jaxir.retrieval import find, index, show
     from jaxir.retrieval.model import encode_queries
     from jaxir.training.checkpoint import load_model
+    from jaxir.training.model import is_workdir
 
     found = index.open(index_path or find.find_index(workdir))
     k = min(10, found.size) if k is None else k
     index.check_k(k, found.size)
-    model = load_model(workdir or find.find_model(found.path), allow=(*TRUSTED, *(allow_import or [])))
-    find.check_same_model(found, model)
+    if model is None:
+        model = workdir if workdir and is_workdir(workdir) else find.find_model(found.path)
+    loaded = load_model(model, allow=(*TRUSTED, *(allow_import or [])))
+    find.check_same_model(found, loaded)
     texts = find.open_texts(found)
     if texts is None:
         print("note: the indexed texts are not where they were; showing ids only", file=sys.stderr)
     for queries in [[query]] if query != "-" else _standard_input():
-        scores, rows = found.search(encode_queries(model, queries), k)
+        scores, rows = found.search(encode_queries(loaded, queries), k)
         for text, values, at in zip(queries, scores, rows):
             show.show(text, show.hits(found, texts, values, at), heading=query == "-")
 

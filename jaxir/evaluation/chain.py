@@ -107,7 +107,7 @@ def evaluate_chain(
 
     with clock("encode"):
         vectors = stages.encode_docs(
-            model, prepared, home / "vectors", model_path=workdir, mesh=mesh, progress=progress
+            model, prepared, home / "vectors", model_path=model.path or workdir, mesh=mesh, progress=progress
         )
         test_vectors = encode_queries(model, test.texts, mesh=mesh, desc=bar)
         dev_vectors = None

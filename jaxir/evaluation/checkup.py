@@ -23,12 +23,14 @@ from jaxir.retrieval.encode import make_text_fn
 from jaxir.retrieval.find import find_model
 from jaxir.retrieval.index import Index
 from jaxir.training.checkpoint import Model, load_model
+from jaxir.training.model import check_workdir
 from jaxir.types import Doc
 
 
 def examine(
     *,
     workdir: PathLike | None = None,
+    model: PathLike | None = None,
     index: PathLike | None = None,
     source: str | None = None,
     vectors: PathLike | None = None,
@@ -39,7 +41,8 @@ def examine(
 
     Args:
       workdir: of ``jaxir train``. Without ``index`` the indexes in it are checked as well.
-      index: an index directory. Without ``workdir`` the model is the one that its manifest names.
+      model: what :func:`load_model` takes; by default the one of ``workdir``.
+      index: an index directory. Without the other two the model is the one that its manifest names.
       source: the data set to take texts from; by default the one that was trained on or indexed.
       vectors: the directory that ``index`` was built from, which approximate indexes do not contain.
       measures: that the perfect run must score 1 on.
@@ -48,28 +51,32 @@ def examine(
     Raises:
       InputError: neither given, something that is not what it should be, or no data set to be found.
     """
-    if workdir is None and index is None:
-        raise InputError("give a work directory or an index")
+    if workdir is None and index is None and model is None:
+        raise InputError("give a work directory, a model or an index")
     if index is not None:
         opened = [indexes.open(index, verify=True)]
+    elif workdir is None:
+        opened = []
     else:
         home = pathlib.Path(str(workdir))
         found = [*home.glob(f"index/{MANIFEST}"), *sorted(home.glob(f"retrieval/*/index-*/{MANIFEST}"))]
         opened = [indexes.open(path.parent, verify=True) for path in found]
-    if workdir is None:
+    if model is None and workdir is not None:
+        model = check_workdir(workdir)
+    if model is None:
         with contextlib.suppress(InputError):  # the index is then checked by itself
-            workdir = find_model(opened[0].path)
-    model = load_model(workdir, allow=allow) if workdir is not None else None
+            model = find_model(opened[0].path)
+    loaded = load_model(model, allow=allow) if model is not None else None
     findings = []
-    data = _data(model, opened[0] if index is not None else None, source, workdir)
-    encode = doctor.make_encode(model) if model is not None else None
-    if model is not None and data is not None:
-        docs, queries = sample_texts(data, model)
-        findings += doctor.check_model(model, docs, queries, encode=encode)
+    data = _data(loaded, opened[0] if index is not None else None, source, workdir)
+    encode = doctor.make_encode(loaded) if loaded is not None else None
+    if loaded is not None and data is not None:
+        docs, queries = sample_texts(data, loaded)
+        findings += doctor.check_model(loaded, docs, queries, encode=encode)
     if data is not None:
         findings += doctor.check_data(data, measures=measures)
     for one in opened:
-        checked = check_index(one, model, data, vectors, encode=encode)
+        checked = check_index(one, loaded, data, vectors, encode=encode)
         findings += [f._replace(check=f"{one.path.name}: {f.check}") for f in checked]
     return findings
 
@@ -105,7 +112,7 @@ def _data(
             return store.load(place)
     if model is not None:
         raise InputError(
-            f"the data set of {workdir} is not at {places or 'any known place'} any more; "
+            f"the data set of {workdir or model.path} is not at {places or 'any known place'}; "
             "name one to take texts from: --source=..."
         )
     return None

@@ -34,17 +34,21 @@ def find_index(workdir: PathLike) -> pathlib.Path:
 
 
 def find_model(index_path: PathLike) -> pathlib.Path:
-    """The work directory of the model that encoded an index.
+    """Where the model that encoded an index is: a work directory, or a folder of published weights.
 
     Raises:
       InputError: the manifest names none that exists, and the index lies in none.
     """
     path = pathlib.Path(index_path).absolute()
     named = read_manifest(path, "index").get("model_path")
-    for folder in [*([pathlib.Path(named)] if named else []), *path.parents]:
+    if named and any((pathlib.Path(named) / name).is_file() for name in ("config.json", "modules.json")):
+        return pathlib.Path(named)
+    for folder in path.parents:
         if (folder / "config.json").is_file() and (folder / "checkpoints").is_dir():
             return folder
-    raise InputError(f"{index_path} does not lead to its model: add --workdir=DIR, where it was trained")
+    raise InputError(
+        f"{index_path} does not lead to its model: add --model=..., or --workdir=DIR, where it was trained"
+    )
 
 
 def check_same_model(index: Index, model: Any) -> None:
@@ -53,7 +57,7 @@ def check_same_model(index: Index, model: Any) -> None:
     if made_by and made_by != model.fingerprint:
         raise InputError(
             f"{index.path} was encoded by another model ({made_by}) than the one that would encode the "
-            f"query ({model.fingerprint}): encode and index again, or give the other --workdir"
+            f"query ({model.fingerprint}): encode and index again, or give the other --model or --workdir"
         )
 
 

@@ -82,17 +82,18 @@ def _load_run(
         folder = manager.directory / str(chosen)
     place = _places_in_run(places)
     expected = jax.eval_shape(trained.init, jax.random.key(0))
+    lacking = lambda: {f"encoder/{name}" for name in trees.named(expected)} - leaves.keys()
     items = [name for name in ("ema", "params") if (folder / name).exists()]
     leaves: dict[str, Array] = {}
     try:
         for item in items:  # the averages, and what has none
-            if trees.named(expected).keys() - leaves.keys():
+            if lacking():
                 leaves = {**read_item(folder / item, place), **leaves}
     except (ValueError, KeyError, OSError) as error:
         raise InputError(
             f"the checkpoint of step {chosen} in {workdir} is damaged: {first_line(error)}"
         ) from error
-    if "start" in config and trees.named(expected).keys() - leaves.keys():
+    if "start" in config and lacking():
         leaves = {**given_by(load_start(config, shardings), config), **leaves}
     leaves = {name.removeprefix("encoder/"): x for name, x in leaves.items() if name.startswith("encoder/")}
     _check_fits(leaves, trees.named(expected), workdir)

@@ -46,7 +46,7 @@ def of_pretrained(found: Pretrained) -> Model:
     config["max_length"] = {"query": length, "doc": length}
     config["ladder"] = ladder_to(length, config["ladder"])
     config["data"]["doc_text"] = "title+text"
-    return Model(encoder, found.params, found.tokenizer, config, found.fingerprint, 0, found.path)
+    return Model(encoder, found.params, found.tokenizer, config, found.fingerprint, 0, found.path.absolute())
 
 
 def ladder_to(length: int, ladder: tuple[int, ...]) -> tuple[int, ...]:

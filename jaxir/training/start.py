@@ -41,7 +41,7 @@ def check_start(config: Mapping[str, Any]) -> None:
                 "read again: set init_from, or checkpoint.trained_only=False"
             )
     new = "projection/kernel"
-    if adapters and "projection" in changes and not trees.matches(config["lora"]["trained"])(new):
+    if adapters and "projection" in changes and not trees.matches(config["lora"].get("trained", ()))(new):
         raise InputError(
             "init_with.projection is new and would stay random, since lora freezes all weights: add "
             "lora.trained=('projection',)"
@@ -94,7 +94,8 @@ def placing(config: Mapping[str, Any], mesh: Mesh | None, rules: Rules) -> Shard
 def frozen_paths(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Path regexes of what this run leaves as it is."""
     own = tuple(config["optimizer"]["frozen"])
-    return (*own, lora.frozen(config["lora"]["trained"])) if config["lora"]["rank"] else own
+    adapters = config["lora"]
+    return (*own, lora.frozen(adapters.get("trained", ()))) if adapters["rank"] else own
 
 
 def _begun(workdir: pathlib.Path) -> Config | None:

@@ -110,7 +110,7 @@ def test_the_whole_chain(model, toy, tmp_path, monkeypatch, capsys):
     from jaxir.training import checkpoint
 
     monkeypatch.setattr(checkpoint, "load_model", lambda path, **options: model)
-    call(f"--workdir={tmp_path}", f"--source={toy.path}", "--measures=MRR@10", "--depth=20")
+    call("--model=toy", f"--workdir={tmp_path}", f"--source={toy.path}", "--measures=MRR@10", "--depth=20")
     out = capsys.readouterr().out
     assert "toy: 20 queries of test" in out
     assert "note: hybrid: weighted" in out
@@ -119,6 +119,12 @@ def test_the_whole_chain(model, toy, tmp_path, monkeypatch, capsys):
     (home,) = tmp_path.glob("retrieval/*")
     assert f"runs: {home}/test.*.trec" in out
     assert (home / "test.hybrid.trec").exists()
-    call(f"--workdir={tmp_path}", f"--source={toy.path}", "--nobm25", f"--report={tmp_path / 'r'}")
+    call(
+        "--model=toy",
+        f"--workdir={tmp_path}",
+        f"--source={toy.path}",
+        "--nobm25",
+        f"--report={tmp_path / 'r'}",
+    )
     figures = json.loads((tmp_path / "r" / "results.json").read_text())
     assert list(figures["runs"]) == ["dense_exact"]

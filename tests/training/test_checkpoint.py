@@ -9,9 +9,9 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.objectives import combine
 from jaxir.training.checkpoint import load_model
+from jaxir.training.mesh import make_mesh
 from jaxir.training.model import check_workdir
 from jaxir.training.saving import open_checkpoints, restore, save
-from jaxir.training.mesh import make_mesh
 from jaxir.training.step import init_state
 
 from . import toy
@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 def test_directories_that_hold_no_model(tmp_path):
     with pytest.raises(InputError, match="holds no model: it is not a work directory"):
         load_model(tmp_path)
-    with pytest.raises(InputError, match="not a work directory of jaxir train: it has no config.json"):
+    with pytest.raises(InputError, match=r"not a work directory of jaxir train: it has no config\.json"):
         check_workdir(tmp_path)
     with pytest.raises(InputError, match="there is no such directory"):
         check_workdir(tmp_path / "nowhere")

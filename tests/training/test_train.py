@@ -22,26 +22,6 @@ STEPS = 60
 CACHE = tempfile.TemporaryDirectory()  # these runs compile the same step
 
 
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    """A small collection in BEIR layout: 60 documents of made-up words."""
-    folder = tmp_path_factory.mktemp("texts")
-    rng = random.Random(0)
-    words = [a + b for a in ("ba", "do", "ki", "lu", "me") for b in ("ra", "so", "ti", "vu")]
-    (folder / "qrels").mkdir()
-    docs = [" ".join(rng.choices(words, k=20)) for _ in range(60)]
-    with (folder / "corpus.jsonl").open("w") as f:
-        f.writelines(json.dumps({"_id": f"d{i}", "title": "", "text": t}) + "\n" for i, t in enumerate(docs))
-    with (folder / "queries.jsonl").open("w") as f:
-        f.writelines(
-            json.dumps({"_id": f"q{i}", "text": " ".join(t.split()[3:8])}) + "\n" for i, t in enumerate(docs)
-        )
-    for split, rows in (("train", range(40)), ("dev", range(40, 60))):
-        lines = ["query-id\tcorpus-id\tscore"] + [f"q{i}\td{i}\t1" for i in rows]
-        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
 def command(texts, workdir, *more):
     return [
         sys.executable, "-m", "jaxir.cli.main", "train", "--config=dense:smoke", f"--workdir={workdir}",
@@ -155,20 +135,24 @@ def test_the_config_of_a_work_directory_is_data(uninterrupted, tmp_path):
         load_model(copy)
 
 
-@pytest.mark.parametrize("name", ["quickstart:smoke", "dense:smoke", "dense:static,smoke"])
-def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, texts):
+@pytest.mark.parametrize(
+    "name", ["quickstart:smoke", "dense:smoke", "dense:static,smoke", "finetune:lora,smoke"]
+)
+def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, texts, published_bert):
     from jaxir.training.train import train
 
     config = load_config(name)
     config.data.source = f"beir:{texts}"
     config.mesh.data = 1
+    if config.init_from:
+        config.init_from = str(published_bert)
     state = train(config, tmp_path / "run", progress=False)
     assert int(state.step) == config.steps
 
 
 def test_the_list_of_smoke_runs_is_complete(root):
     shipped = {p.stem for p in (root / "configs").glob("*.py")}
-    assert shipped == {"quickstart", "dense"}, "a new config needs its smoke run in the test above"
+    assert shipped == {"quickstart", "dense", "finetune"}, "a new config needs its smoke run above"
 
 
 def test_on_a_mesh(texts, tmp_path):

@@ -1,0 +1,57 @@
+"""Commands on published weights: --model names them, --workdir is where things are written."""
+
+import pytest
+
+from jaxir.cli.main import main
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in arguments])
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def evaluated(texts, published, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("home")
+    main(
+        ["evaluate", f"--model={published}", f"--workdir={workdir}", f"--source=beir:{texts}",
+         "--split=dev", "--measures=MRR@10", "--nobm25"]
+    )  # fmt: skip
+    return workdir
+
+
+def test_the_whole_chain(evaluated, published, capsys):
+    (index,) = evaluated.glob("retrieval/*/index-exact")
+    for where in (
+        [f"--workdir={evaluated}"],
+        [f"--index={index}"],
+        [f"--index={index}", f"--model={published}"],
+    ):
+        main(["search", *where, "-k", "2", "bara doso"])
+        assert len([line for line in capsys.readouterr().out.splitlines() if "d" in line]) >= 2
+    with pytest.raises(SystemExit) as stopped:  # it finds that random weights retrieve nothing
+        main(["doctor", f"--index={index}"])
+    assert stopped.value.code == 1
+    out = capsys.readouterr().out
+    assert "fingerprints: model, index belong" in out
+    assert "1 failed" in out
+    assert not (published / "data").exists()
+
+
+def test_vectors(evaluated, texts, published, tmp_path, capsys):
+    common = [f"--workdir={evaluated}", f"--source=beir:{texts}", f"--out={tmp_path / 'v'}"]
+    assert "not a work directory of jaxir train" in refused(capsys, "encode", *common)
+    main(["encode", f"--model={published}", *common])
+    assert (tmp_path / "v" / "manifest.json").is_file()
+
+
+def test_mistakes(published, tmp_path, texts, capsys):
+    source = f"--source=beir:{texts}"
+    assert "--model needs --workdir" in refused(capsys, "evaluate", f"--model={published}", source)
+    assert f"--model={published}" in refused(capsys, "evaluate", f"--workdir={published}", source)
+    assert "name one to take texts from" in refused(
+        capsys, "doctor", f"--model={published}", f"--workdir={tmp_path}"
+    )
+    assert "holds no model" in refused(capsys, "doctor", f"--model={tmp_path}", source)
