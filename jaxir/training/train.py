@@ -125,6 +125,10 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
             state = init_state(encoder, objective, tx, key, given=given, **layout)
         del given
         start = int(state.step)
+        if progress and frozen:
+            parts = trees.split(state.params, is_trained(frozen))
+            trained, held = (sum(x.size for x in jax.tree.leaves(part)) for part in parts)
+            tqdm.write(f"{trained:,} of {trained + held:,} parameters are trained")
         if progress and start:
             tqdm.write(f"going on from step {start} of {steps} in {workdir}")
         validator = None
