@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxir import trees
 from jaxir.checks import InputError
@@ -15,6 +16,7 @@ from jaxir.data import tokenizer as tokenizers
 from jaxir.files import PathLike, fingerprint, read_json
 from jaxir.models import lora, pretrained
 from jaxir.models.pretrained.weights import Shardings
+from jaxir.models.towers import SIDES
 from jaxir.training.build import adapted, build_encoder
 from jaxir.training.defaults import HARMLESS
 from jaxir.training.model import CHECKPOINTS, CONFIG, TOKENIZER, Model, is_workdir, of_pretrained
@@ -140,7 +142,13 @@ def given_by(model: Model, config: Mapping[str, Any]) -> dict[str, Array]:
 def _cut(params: Any, encoder: Encoder, shapes: Any, places: Mapping[str, Any]) -> Any:
     """The parameters of a changed encoder: of those that were trained, and new ones where it has more."""
     leaves, wanted = trees.named(params), trees.named(shapes)
-    same = {n: leaves[n] for n, x in wanted.items() if n in leaves and leaves[n].shape == x.shape}
+    same = {}
+    for name, x in wanted.items():
+        shared = name.partition("/")[2] if name.startswith(SIDES) else name
+        if name in leaves and leaves[name].shape == x.shape:
+            same[name] = leaves[name]
+        elif shared in leaves and leaves[shared].shape == x.shape:  # from one tower to two
+            same[name] = jax.device_put(jnp.copy(leaves[shared]), places[name])
     fresh = tuple(wanted.keys() - same.keys())
     unknown = [n for n in fresh if "projection" not in n]
     if unknown:

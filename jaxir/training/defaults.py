@@ -45,6 +45,7 @@ def default_config() -> ConfigDict:
                 pooling=placeholder(str),
                 normalize=placeholder(bool),
                 projection=placeholder(int),
+                towers=placeholder(str),  # "separate": a copy of the weights for each side
                 layers=placeholder(int),  # only the first blocks
                 causal=placeholder(bool),
                 dropout=placeholder(float),

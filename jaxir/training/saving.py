@@ -67,11 +67,18 @@ def save(
 
 
 def absent(manager: ocp.CheckpointManager, like: State) -> set[str]:
-    """Paths of the parameters that the latest checkpoint leaves out; empty where there is none."""
+    """Paths of the parameters that the latest checkpoint leaves out; empty where there is none.
+
+    Raises:
+      InputError: it is damaged.
+    """
     step = manager.latest_step()
     if step is None:
         return set()
-    saved = trees.named(_metadata(manager.directory / str(step) / "params"))
+    try:
+        saved = trees.named(_metadata(manager.directory / str(step) / "params"))
+    except (ValueError, KeyError, OSError) as error:
+        raise _unfit(manager, step, error) from error
     return trees.named(like.params).keys() - saved.keys()
 
 
@@ -90,8 +97,8 @@ def restore(
     if step is None:
         return None
     shapes = jax.tree.map(_abstract, like)
+    left_out = absent(manager, like)
     try:
-        left_out = absent(manager, like)
         params, _ = trees.split(shapes.params, lambda name: name not in left_out)
         items = {
             "params": ocp.args.StandardRestore(params),
@@ -103,10 +110,7 @@ def restore(
             raise ValueError(f"it has no {min(left_out)}")
         out = manager.restore(step, args=ocp.args.Composite(**items))
     except (ValueError, KeyError, FileNotFoundError) as error:
-        raise InputError(
-            f"the checkpoint of step {step} in {manager.directory} does not fit this config or is damaged: "
-            f"{first_line(error)}"
-        ) from error
+        raise _unfit(manager, step, error) from error
     rest = {name: x for name, x in (given or {}).items() if name in left_out}
     params = trees.fill(trees.join(out["params"], like.params), rest)
     at = jax.device_put(jax.numpy.int32(step), like.step.sharding)
@@ -144,6 +148,13 @@ def choose(manager: ocp.CheckpointManager, step: int | str, best: str | None) ->
         if measured:
             return max(measured, key=lambda s: (measured[s], s))
     return steps[-1]
+
+
+def _unfit(manager: ocp.CheckpointManager, step: int, error: BaseException) -> InputError:
+    return InputError(
+        f"the checkpoint of step {step} in {manager.directory} does not fit this config or is damaged: "
+        f"{first_line(error)}"
+    )
 
 
 def _metadata(folder: Any) -> Any:

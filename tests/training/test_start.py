@@ -149,6 +149,9 @@ def test_a_run_may_begin_from_a_work_directory_and_change_its_head(adapters, tex
     assert model.params["projection"]["kernel"].shape == (16, 4)
     np.testing.assert_allclose(model.params["embedding"], start.params["embedding"], atol=1e-6)
     assert model.config["prefixes"]["query"] == "ask: "
+    two = load_model(adapters, towers="separate").params
+    for side in ("query", "doc"):
+        jax.tree.map(np.testing.assert_array_equal, two[side], start.params)
 
 
 def test_on_a_mesh_the_losses_are_the_same(texts, published, tmp_path, monkeypatch):
