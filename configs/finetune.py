@@ -54,7 +54,7 @@ def get_config(variant: str = ""):
         c.max_length.doc = 96
     if "lora" in variants:
         c.lora.update(rank=16, alpha=32.0, targets="attention/(query|key|value|out)/kernel", dropout=0.05)
-        c.init_with.dropout = None
+        c.init_with.dropout = 0.0
         c.optimizer.learning_rate = 5e-4
         c.checkpoint.trained_only = True
     if "smoke" in variants:

@@ -67,9 +67,11 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     from jaxir.data.prepare import prepare_spec
     from jaxir.retrieval.model import encode_prepared
     from jaxir.training.checkpoint import load_model
+    from jaxir.training.compiled import keep_compiled
     from jaxir.training.mesh import make_mesh
     from jaxir.training.model import check_workdir
 
+    keep_compiled(values.workdir)
     model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
     prepared = prepare_spec(values.source, pathlib.Path(values.workdir) / "data")
     several = jax.device_count() > 1 and jax.default_backend() != "cpu"

@@ -129,12 +129,14 @@ def _chain(values: flags.FlagValues) -> None:
     from jaxir.evaluation import chain, measures, table
     from jaxir.evaluation.chain_report import write_chain_report
     from jaxir.training.checkpoint import load_model
+    from jaxir.training.compiled import keep_compiled
     from jaxir.training.mesh import make_mesh
     from jaxir.training.model import check_workdir
 
     measures.parse(values.measures)  # before anything slow
     workdir = pathlib.Path(values.workdir)
     allow = (*TRUSTED, *values.allow_import)
+    keep_compiled(workdir)
     model = load_model(values.model or check_workdir(workdir), allow=allow)
     prepared = prepare_spec(values.source, workdir / "data", allow=None)
     several = jax.device_count() > 1 and jax.default_backend() != "cpu"

@@ -6,6 +6,7 @@ import errno
 import importlib
 import sys
 import types
+import warnings
 from collections.abc import Sequence
 
 from absl import flags
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
         _stop(f"unknown command {name!r}.{nearest(name, COMMANDS)} See: jaxir --help")
+    warnings.showwarning = _show_warning
     try:
         command = importlib.import_module(f"jaxir.cli.{name.replace('-', '_')}")
         values = flags.FlagValues()  # one per call: commands never share or leak flags
@@ -98,6 +100,13 @@ def _help(command: types.ModuleType, values: flags.FlagValues) -> str:
         default = "" if flag.default in (None, "", [], False) else f" (default: {flag.default})"
         lines.append(f"  --{name}{short}\n      {flag.help}{default}")
     return f"{(command.__doc__ or '').strip()}\n\nflags:\n" + "\n".join(lines)
+
+
+def _show_warning(message: Warning, category: type, filename: str, *_: object) -> None:
+    """A warning as a sentence; of other libraries with where it comes from."""
+    ours = issubclass(category, UserWarning) and "jaxir" in filename
+    where = "" if ours else f"{filename}: {category.__name__}: "
+    print(f"note: {where}{message}", file=sys.stderr)
 
 
 def _stop(sentence: str) -> None:

@@ -46,7 +46,8 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         from jaxir.evaluation.chain import evaluate_chain
         from jaxir.evaluation.chain_report import write_chain_report
         from jaxir.training.checkpoint import load_model
-        from jaxir.training.train import keep_compiled, train
+        from jaxir.training.compiled import keep_compiled
+        from jaxir.training.train import train
 
     keep_compiled(workdir)
     config = load_config("quickstart:fast" if values.fast else "quickstart")

@@ -45,6 +45,10 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         raise InputError(
             'the query is empty: jaxir search --workdir=DIR "your words", or - for standard input'
         )
+    if values.workdir:
+        from jaxir.training.compiled import keep_compiled
+
+        keep_compiled(values.workdir)
     search(values.workdir, values.index, query, values.k, values.allow_import, model=values.model)
 
 

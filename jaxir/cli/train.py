@@ -44,7 +44,8 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
             raise InputError(f"--config.{key} has no value; write --config.{key}=VALUE")
         override(config, key, text)
 
-    from jaxir.training.train import keep_compiled, train
+    from jaxir.training.compiled import keep_compiled
+    from jaxir.training.train import train
 
     keep_compiled(values.workdir)
     state = train(config, values.workdir, progress=values.progress)

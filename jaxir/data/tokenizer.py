@@ -43,9 +43,15 @@ class Tokenizer(NamedTuple):
 
     def encode_batch(self, texts: Sequence[str], *, max_length: int) -> list[np.ndarray]:
         """int32 ids of each text, special tokens included, at most ``max_length`` of them."""
+        return self.encode_counted(texts, max_length=max_length)[0]
+
+    def encode_counted(self, texts: Sequence[str], *, max_length: int) -> tuple[list[np.ndarray], int]:
+        """:meth:`encode_batch`, and how many of the texts were cut."""
         room = self.room(max_length)
         head, tail = (np.array(ids, np.int32) for ids in (self.head, self.tail))
-        return [np.concatenate([head, ids[:room], tail]) for ids in self.encode_plain(texts)]
+        whole = self.encode_plain(texts)
+        cut = sum(len(ids) > room for ids in whole)
+        return [np.concatenate([head, ids[:room], tail]) for ids in whole], cut
 
     def encode_plain(self, texts: Sequence[str]) -> list[np.ndarray]:
         """int32 ids of each whole text without special tokens.

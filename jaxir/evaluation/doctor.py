@@ -26,6 +26,9 @@ from jaxir.types import Doc, Params, Side
 SAMPLE = 256
 """Texts of each side that are looked at."""
 
+LOOKED_AT = 512
+"""Tokens of a text: one shape is compiled, and a published decoder may allow 131,072 of them."""
+
 ROWS = 64
 """Texts per batch."""
 
@@ -41,7 +44,8 @@ def make_encode(model: Model) -> Encode:
     fns = {side: make_encode_fn(model.encoder, model.params, side=side) for side in ("query", "doc")}
 
     def encode(texts: Sequence[str], side: Side) -> np.ndarray:
-        limit, prefix = model.config["max_length"][side], model.config["prefixes"][side]
+        limit = min(model.config["max_length"][side], LOOKED_AT)
+        prefix = model.config["prefixes"][side]
         ids = model.tokenizer.encode_batch([prefix + t for t in texts], max_length=limit)
         longest = step_of(limit, tuple(model.config["ladder"]))
         longest = min(longest, model.encoder.max_length or longest)
@@ -196,7 +200,7 @@ def check_index(
 
 def alone_and_padded(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """A text of middle length: its vector [1, d] without any padding, and from a padded batch."""
-    limit = model.config["max_length"]["doc"]
+    limit = min(model.config["max_length"]["doc"], LOOKED_AT)
     ids = [i for i in model.tokenizer.encode_batch(list(texts), max_length=limit) if len(i)]
     ids = sorted(ids, key=len)[:: max(1, len(ids) // 2)][:3]  # short, middle, long
     one = ids[len(ids) // 2]

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -72,8 +73,39 @@ def make_encode_fn(
 
 
 def make_tokenize_fn(tokenizer: Any, *, prefix: str = "", max_length: int) -> TokenizeFn:
-    """``tokenizer.encode_batch`` of the texts with a prefix (an instruction) before each."""
-    return lambda texts: tokenizer.encode_batch([prefix + t for t in texts], max_length=max_length)
+    """Token ids of texts with a prefix (an instruction) before each, at most ``max_length`` of them.
+
+    The result counts what it cuts; :func:`encode_texts` and :func:`encode_corpus` warn of it at the end.
+    """
+    return _Tokenize(tokenizer, prefix, max_length)
+
+
+class _Tokenize:
+    def __init__(self, tokenizer: Any, prefix: str, max_length: int) -> None:
+        self._tokenizer, self._prefix, self._max_length = tokenizer, prefix, max_length
+        self._seen = self._cut = 0
+
+    def __call__(self, texts: list[str]) -> list[np.ndarray]:
+        prefixed = [self._prefix + text for text in texts]
+        ids, cut = self._tokenizer.encode_counted(prefixed, max_length=self._max_length)
+        self._seen += len(texts)
+        self._cut += cut
+        return ids
+
+    def warn(self) -> None:
+        """Says how many texts were cut since the last time, if any."""
+        if self._cut:
+            warnings.warn(
+                f"{self._cut:,} of {self._seen:,} texts were longer than {self._max_length} tokens "
+                "and were cut",
+                stacklevel=3,
+            )
+        self._seen = self._cut = 0
+
+
+def _warn_of_cuts(tokenize_fn: TokenizeFn) -> None:
+    if isinstance(tokenize_fn, _Tokenize):
+        tokenize_fn.warn()
 
 
 def make_text_fn(doc_text: str = "text") -> Callable[[Any], str]:
@@ -117,6 +149,7 @@ def encode_texts(
     with _bar(desc, len(texts)) as count:
         values = _encode(encode_fn, tokenize_fn(texts), max_length, tokens_per_batch, ladder, count)
     _check_finite(values, lambda row: f"text {row} ({texts[row][:40]!r})")
+    _warn_of_cuts(tokenize_fn)
     return values
 
 
@@ -201,6 +234,7 @@ def encode_corpus(
         settings=settings,
         **facts,
     )
+    _warn_of_cuts(tokenize_fn)
 
 
 def _encode(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
@@ -35,15 +34,6 @@ from jaxir.training.step import (
     state_shapes,
 )
 from jaxir.training.validate import MEASURES, make_validator
-
-
-def keep_compiled(workdir: PathLike) -> None:
-    """Keeps what XLA compiles in ``workdir/compiled``: a run that goes on need not compile again.
-
-    A setting of the whole process, so it is the commands that call it. JAX_COMPILATION_CACHE_DIR goes first.
-    """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(workdir) / "compiled"))
 
 
 def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:

@@ -135,6 +135,7 @@ def test_the_visit(work, model, toy, monkeypatch, capsys, tmp_path):
     workdir = work["exact"].parent.parent.parent
     sound = model._replace(config={**model.config, "prepared": [str(toy.path)]})
     monkeypatch.setattr(checkup, "load_model", lambda path, **options: sound)
+    monkeypatch.setattr(checkup, "check_workdir", lambda path: path)
     findings = checkup.examine(workdir=workdir)
     assert {f.level for f in findings} == {"ok"}, findings
     assert any(f.check.startswith("index-exact: ") for f in findings)

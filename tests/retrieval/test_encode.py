@@ -59,8 +59,8 @@ def test_titles_prefixes_and_queries(tmp_path, encode_fn):
     np.testing.assert_allclose(with_title.values, expected, atol=1e-5)
 
     class Tokenizer:
-        def encode_batch(self, texts, *, max_length):
-            return [ids[:max_length] for ids in toy.tokenize(texts)]
+        def encode_counted(self, texts, *, max_length):
+            return [ids[:max_length] for ids in toy.tokenize(texts)], len(texts)
 
     class Queries:
         def __len__(self):
@@ -70,7 +70,9 @@ def test_titles_prefixes_and_queries(tmp_path, encode_fn):
             return [Query(f"q{r}", f"find {r} and more") for r in rows]
 
     tokenize = encode.make_tokenize_fn(Tokenizer(), prefix="query: ", max_length=3)
-    got = corpus(tmp_path / "q", encode_fn, Queries(), tokenize=tokenize, side="query")
+    with pytest.warns(UserWarning, match="3 of 3 texts were longer than 3 tokens and were cut") as warned:
+        got = corpus(tmp_path / "q", encode_fn, Queries(), tokenize=tokenize, side="query")
+    assert len(warned) == 1
     expected = toy.vectors_of(PARAMS, [f"query: find {r}" for r in range(3)])
     np.testing.assert_allclose(got.values, expected, atol=1e-5)
     assert (unpack_ids(got.ids), got.manifest["side"]) == (["q0", "q1", "q2"], "query")
