@@ -103,6 +103,11 @@ def read(
     folder = hub.find(path_or_name, revision=revision)
     if not (folder / "config.json").is_file() and not (folder / modules.MODULES).is_file():
         raise InputError(f"{folder} is no model: it has neither config.json nor {modules.MODULES}")
+    if (folder / "checkpoints").is_dir():
+        raise InputError(
+            f"{folder} is a work directory of jaxir train: jaxir.training.checkpoint.load_model reads it, and "
+            "jaxir export makes a model folder of it"
+        )
     if _is_own(folder):
         return _read_own(folder, changes, store, shardings)
     described = modules.describe(folder)

@@ -375,3 +375,6 @@ def test_no_model(tmp_path):
     refused(tmp_path / "nothing", "there is no folder")
     (tmp_path / "file").touch()
     refused(tmp_path / "file", "is a file")
+    (tmp_path / "work" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "work" / "config.json").write_text("{}")
+    refused(tmp_path / "work", "jaxir export")
