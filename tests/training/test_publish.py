@@ -1,0 +1,83 @@
+"""jaxir export: the folder, and a card that says what was trained, how, and what was measured."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from jaxir.cli.main import main
+from jaxir.files import write_json, write_manifest
+from jaxir.models import pretrained
+from jaxir.training.checkpoint import load_model
+from jaxir.training.publish import publish
+from jaxir.training.train import train
+from tests.training.test_start import config_of
+
+FIGURES = {"runs": {"bm25": {"nDCG@10": 0.25}, "dense_exact": {"nDCG@10": 0.125, "R@100": 0.5}}}
+
+
+@pytest.fixture(scope="module")
+def trained(texts, published, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    train(config_of(texts, published), workdir, progress=False)
+    report = workdir / "report-toy"
+    report.mkdir()
+    write_json(report / "results.json", FIGURES)
+    write_manifest(report, "report", title="toy: 20 queries of test")
+    return workdir
+
+
+def test_a_run_and_its_card(trained, texts, published, tmp_path, capsys):
+    main(["export", f"--workdir={trained}", "--to=jaxir", f"--out={tmp_path / 'm'}", "--name=My model"])
+    assert "model card" in capsys.readouterr().out
+    model = load_model(trained)
+    found = pretrained.read(tmp_path / "m")
+    jax.tree.map(np.testing.assert_array_equal, found.params, model.params)
+    assert found.prompts == {"query": "ask: ", "doc": ""}
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: jaxir\n")
+    assert "# My model" in card
+    assert f"- beir:{texts}, split train" in card
+    assert f"| started from | {published} |" in card
+    assert "## Measured: toy: 20 queries of test\n\n| run | nDCG@10 | R@100 |" in card
+    assert "| dense_exact | 0.1250 | 0.5000 |" in card
+    assert f"{model.step} optimiser steps" in card
+    config = card.partition("```json\n")[2].partition("\n```")[0]
+    assert json.loads(config)["encoder"] == model.config["encoder"]
+
+
+def test_published_weights_pass_through(published_bert, tmp_path):
+    publish(published_bert, tmp_path / "m")
+    before, after = pretrained.read(published_bert), pretrained.read(tmp_path / "m")
+    jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
+    assert "Training" not in (tmp_path / "m" / "README.md").read_text()
+    assert {f.name for f in pathlib.Path(published_bert).iterdir()} == {
+        f.name for f in (tmp_path / "m").iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([], "--workdir and --out"),
+        (["--workdir=nowhere", "--out=x"], "there is no folder 'nowhere'|no model|nowhere"),
+        (["--workdir={trained}", "--out=x"], "sentence-transformers cannot say this encoder.*--to=jaxir"),
+        (["--workdir={trained}", "--out=x", "--to=jaxir", "--step=9999"], "no checkpoint of step 9999"),
+        (["--workdir={trained}", "--out=x", "--to=jaxir", "--step=first"], "best, latest or the number"),
+        (["--workdir={trained}", "--out=x", "--to=jaxir", "--side=doc"], "one tower"),
+        (["--workdir={trained}", "--out={trained}", "--to=jaxir"], "exists already"),
+        (["more"], "takes flags only"),
+    ],
+)
+def test_mistakes(flags, says, trained, capsys, tmp_path, monkeypatch):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", *(flag.format(trained=trained) for flag in flags)])
+    assert stopped.value.code == 2
+    assert re.search(says, capsys.readouterr().err)
+    assert not (tmp_path / "x").exists()
