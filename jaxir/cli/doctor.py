@@ -18,18 +18,14 @@ import sys
 from absl import flags
 
 from jaxir.checks import InputError
+from jaxir.cli.shared import define_model
 
 
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
     )
-    flags.DEFINE_string(
-        "model",
-        None,
-        "work directory, folder of published weights or Hub name (default: the one of --workdir)",
-        flag_values=values,
-    )
+    define_model(values)
     flags.DEFINE_string("index", None, "index directory", flag_values=values)
     flags.DEFINE_string(
         "source",
@@ -45,9 +41,6 @@ def define(values: flags.FlagValues) -> None:
         "MRR@10 nDCG@10 R@100",
         "on which the perfect run must score 1",
         flag_values=values,
-    )
-    flags.DEFINE_multi_string(
-        "allow_import", [], "package that the model's config may name", flag_values=values
     )
 
 

@@ -15,18 +15,14 @@ import pathlib
 from absl import flags
 
 from jaxir.checks import InputError
+from jaxir.cli.shared import define_model
 
 
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
     )
-    flags.DEFINE_string(
-        "model",
-        None,
-        "work directory, folder of published weights or Hub name (default: the one of --workdir)",
-        flag_values=values,
-    )
+    define_model(values)
     flags.DEFINE_string(
         "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
     )
@@ -49,9 +45,6 @@ def define(values: flags.FlagValues) -> None:
         lower_bound=1,
     )
     flags.DEFINE_bool("overwrite", False, "replace what stands at --out", flag_values=values)
-    flags.DEFINE_multi_string(
-        "allow_import", [], "package that the model's config may name", flag_values=values
-    )
 
 
 def run(values: flags.FlagValues, positional: list[str]) -> None:

@@ -22,6 +22,7 @@ import pathlib
 from absl import flags
 
 from jaxir.checks import InputError, check_known
+from jaxir.cli.shared import define_model
 
 
 def define(values: flags.FlagValues) -> None:
@@ -35,12 +36,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
     )
-    flags.DEFINE_string(
-        "model",
-        None,
-        "work directory, folder of published weights or Hub name (default: the one of --workdir)",
-        flag_values=values,
-    )
+    define_model(values)
     flags.DEFINE_string(
         "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
     )
@@ -53,9 +49,6 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("bm25", True, "add BM25 and the hybrid", flag_values=values)
     flags.DEFINE_string(
         "language", "en", "of BM25's words: en, another ISO 639 code, or auto", flag_values=values
-    )
-    flags.DEFINE_multi_string(
-        "allow_import", [], "package that the model's config may name", flag_values=values
     )
 
 

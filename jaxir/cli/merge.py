@@ -14,6 +14,7 @@ from __future__ import annotations
 from absl import flags
 
 from jaxir.checks import InputError
+from jaxir.cli.shared import define_allow_import
 
 
 def define(values: flags.FlagValues) -> None:
@@ -27,9 +28,7 @@ def define(values: flags.FlagValues) -> None:
         "to", "jaxir", ["jaxir", "sentence-transformers"], "format, as of jaxir export", flag_values=values
     )
     flags.DEFINE_bool("overwrite", False, "replace what stands at --out", flag_values=values)
-    flags.DEFINE_multi_string(
-        "allow_import", [], "package that the models' configs may name", flag_values=values
-    )
+    define_allow_import(values)
 
 
 def run(values: flags.FlagValues, positional: list[str]) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from absl import flags
 
 from jaxir.checks import InputError
+from jaxir.cli.shared import define_allow_import
 
 
 def define(values: flags.FlagValues) -> None:
@@ -32,9 +33,7 @@ def define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("index", None, "what jaxir index wrote", flag_values=values)
     flags.DEFINE_integer("k", None, "results per query (default: 10)", flag_values=values)
-    flags.DEFINE_multi_string(
-        "allow_import", [], "package that the model's config may name", flag_values=values
-    )
+    define_allow_import(values)
 
 
 def run(values: flags.FlagValues, positional: list[str]) -> None:

@@ -105,8 +105,8 @@ def read(
         raise InputError(f"{folder} is no model: it has neither config.json nor {modules.MODULES}")
     if (folder / "checkpoints").is_dir():
         raise InputError(
-            f"{folder} is a work directory of jaxir train: jaxir.training.checkpoint.load_model reads it, and "
-            "jaxir export makes a model folder of it"
+            f"{folder} is a work directory of jaxir train: jaxir.training.checkpoint.load_model reads it, "
+            "and jaxir export makes a model folder of it"
         )
     if _is_own(folder):
         return _read_own(folder, changes, store, shardings)
