@@ -22,10 +22,16 @@ Kind = Literal["dense", "sparse", "tokens"]
 
 
 class Tokens(NamedTuple):
-    """Token ids with the mask of real ones. Padding ids are arbitrary; only ``mask`` is read."""
+    """Token ids with the mask of real ones. Padding ids are arbitrary; only ``mask`` is read.
+
+    ``packed`` saves an encoder the work on padding and changes no result. Group j of g is for the
+    entries j, j + g, j + 2g, ... of the first axis, seen as n rows [n, l]: it lists row * l + column of
+    each of their real tokens once; what is left over is n l. Groups are for micro-batches.
+    """
 
     ids: Array  # [..., l] int32
     mask: Array  # [..., l] bool, True = real
+    packed: Array | None = None  # [g, t] int32
 
 
 class Batch(NamedTuple):
@@ -79,6 +85,7 @@ class Encoder(NamedTuple):
     dim: int = 0
     normalized: bool = False
     max_length: int | None = None  # longest input in tokens; None = any
+    packs: bool = False  # whether it reads Tokens.packed
 
 
 class Doc(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxir.data.augment import TextBatch
 from jaxir.data.examples import Examples
-from jaxir.data.padding import pad_flat, step_of
+from jaxir.data.padding import packing, pad_flat, step_of
 from jaxir.data.plan import Plan
 from jaxir.data.ragged import Ragged
 from jaxir.data.tokenizer import Tokenizer
@@ -23,6 +23,9 @@ Augment = Callable[[TextBatch, np.random.Generator], TextBatch]
 
 KNOWN = 32
 """At most so many known positives of a query go into a batch, those that the batch holds first."""
+
+PACKED_STEPS = 8
+"""Packed batches are filled up to a power of two that is at most this part of their tokens."""
 
 
 class Part(NamedTuple):
@@ -50,6 +53,9 @@ class Feed(Sequence[Batch]):
     not depend on the number of processes. Each process gathers the tokens of the whole global batch,
     because lengths are chosen for all of it.
 
+    With ``packed`` groups, both sides' tokens say where their real ones are, for encoders that need not
+    compute padding.
+
     Attributes:
       epoch_steps: steps in which as many examples are drawn as there are.
       fingerprint: a short name for the stream; another name, other batches.
@@ -66,10 +72,11 @@ class Feed(Sequence[Batch]):
         seed: int,
         augment: Sequence[Augment],
         process: tuple[int, int],
+        packed: int,
         fingerprint: str,
     ) -> None:
         self._parts, self._plan, self._sides, self._tokenizer = parts, plan, sides, tokenizer
-        self._seed, self._augment = seed, augment
+        self._seed, self._augment, self._packed = seed, augment, packed
         share = batch_size // process[1]
         self._rows = np.arange(process[0] * share, (process[0] + 1) * share)
         self._width = min(KNOWN, max(p.examples.most_positives for p in parts))
@@ -91,12 +98,13 @@ class Feed(Sequence[Batch]):
         for change in self._augment:
             texts = change(texts, rng)
         n = batch.labels.shape[1]
+        query = self._pad(texts.query, self._sides[0], self._rows)
         docs = self._pad(texts.docs, self._sides[1], (self._rows[:, None] * n + np.arange(n)).ravel())
+        docs = Tokens(*(x.reshape(len(self._rows), n, -1) for x in docs[:2]))
+        if self._packed:
+            query, docs = self._pack(query, docs)
         mine = Batch(*(None if field is None else field[self._rows] for field in batch))
-        return mine._replace(
-            query=self._pad(texts.query, self._sides[0], self._rows),
-            docs=Tokens(*(x.reshape(len(self._rows), n, -1) for x in docs)),
-        )
+        return mine._replace(query=query, docs=docs)
 
     def iterate(self, start: int = 0, *, threads: int = 2, buffer: int = 8) -> Iterator[Batch]:
         """The batches from step ``start`` on, without end, prepared ahead by threads, in order."""
@@ -132,6 +140,16 @@ class Feed(Sequence[Batch]):
         length = step_of(int(whole.lengths.max(initial=0)), side.ladder)  # of the global batch
         mine = whole if len(rows) == len(whole.lengths) else whole.take(rows)
         return pad_flat(mine.flat, mine.lengths, length, pad_id=self._tokenizer.pad_id)
+
+    def _pack(self, query: Tokens, docs: Tokens) -> tuple[Tokens, Tokens]:
+        lengths = [t.mask.sum(-1).reshape(len(self._rows), -1) for t in (query, docs)]
+        # The sums of lengths vary little from batch to batch; every step of them is a program to compile.
+        total = sum(int(x.sum()) for x in lengths) // self._packed
+        step = 1 << max(total // PACKED_STEPS, 1).bit_length() - 1
+        return tuple(
+            tokens._replace(packed=packing(x, tokens.mask.shape[-1], self._packed, step=step))
+            for tokens, x in zip((query, docs), lengths)
+        )
 
 
 def _merge(pieces: list[tuple[np.ndarray, Batch, TextBatch]]) -> tuple[Batch, TextBatch]:

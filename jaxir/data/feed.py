@@ -39,6 +39,7 @@ def feed(
     process_index: int = 0,
     process_count: int = 1,
     cache_bytes: int = 1 << 30,
+    packed: int = 0,
 ) -> Feed:
     """The batches of one data set, or of several mixed in proportion to their weights.
 
@@ -56,6 +57,8 @@ def feed(
       same_source_batches: every batch from one data set, for losses that compare documents of a batch.
       process_index, process_count: this process's place; it gets its share of every global batch.
       cache_bytes: memory for token ids, per data set and side.
+      packed: 1 (or the number of micro-batches) adds :attr:`jaxir.types.Tokens.packed`, with which a
+        transformer does not compute padding; for one process and one device.
 
     Raises:
       InputError: what of these does not fit the data.
@@ -67,6 +70,11 @@ def feed(
         raise InputError(
             f"batch_size {batch_size} does not divide among {process_count} processes (this is number "
             f"{process_index}, counted from 0): make it a multiple of {process_count}"
+        )
+    if packed and (process_count > 1 or packed < 0 or batch_size % packed):
+        raise InputError(
+            f"packed={packed} splits batch_size {batch_size} over {process_count} processes: it needs one "
+            "process and a number that divides the batch; packed=0 pads"
         )
     step_of(1, ladder)  # checks it
     check_known("value of doc_text", doc_text, ("text", "title+text"))
@@ -131,6 +139,7 @@ def feed(
         seed=seed,
         augment=changes,
         process=(process_index, process_count),
+        packed=packed,
         fingerprint=fingerprint(
             [p.fingerprint for p, _ in parts_of],
             [weights, batch_size, seed, split, listed, listed_from, doc_text, same_source_batches],

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxir.checks import InputError
+from jaxir.data.ragged import positions
 from jaxir.types import Tokens
 
 LADDER = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -65,3 +67,24 @@ def pad_flat(
         flat = flat[np.arange(len(flat)) - np.repeat(starts, lengths) < length]
     ids[mask] = flat
     return Tokens(ids, mask)
+
+
+def packing(
+    lengths: Int[np.ndarray, "b n"], length: int, groups: int = 1, *, step: int = 1
+) -> Int[np.ndarray, "g t"]:
+    """:attr:`jaxir.types.Tokens.packed` of texts padded on the right to ``length``.
+
+    t is the multiple of ``step`` that holds the largest group, but no more than a group's positions.
+
+    >>> packing(np.array([[2], [1]]), length=3, step=4)
+    array([[0, 1, 3, 6]], dtype=int32)
+    """
+    b, n = lengths.shape
+    rows = b // groups * n
+    split = lengths.reshape(-1, groups, n).swapaxes(0, 1).reshape(groups, rows)
+    most = int(split.sum(axis=1).max(initial=1))
+    packed = np.full((groups, min(-(-most // step) * step, rows * length)), rows * length, np.int32)
+    for row, group in zip(packed, split):
+        at = positions(np.arange(rows) * length, group)
+        row[: len(at)] = at
+    return packed

@@ -12,18 +12,29 @@ from jaxtyping import Array, Bool, Float
 from jaxir.checks import InputError
 from jaxir.models.config import TransformerConfig
 from jaxir.models.layers import Norm, dense
+from jaxir.models.packing import Layout
 from jaxir.models.positions import rotate
 
 HIDDEN = -1e30  # the logit of an invisible key: finite, so that a row without any key is no NaN
 
 
 class Attention(nn.Module):
-    """Parameters: query, key, value, out; with qk_norm also query_norm and key_norm."""
+    """Parameters: query, key, value, out; with qk_norm also query_norm and key_norm.
+
+    With ``places`` the states are packed, [1, t, d], while the mask is that of the texts, [b, 1, t, l].
+    """
 
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, bias: Array | None, angles: tuple | None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        mask: Array,
+        bias: Array | None,
+        angles: tuple | None,
+        places: Layout | None = None,
+    ) -> Array:
         c = self.config
         with_bias = c.bias if c.qkv_bias is None else c.qkv_bias
 
@@ -38,6 +49,8 @@ class Attention(nn.Module):
             key = Norm(c, kind="rmsnorm", name="key_norm")(key)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
+        if places is not None:
+            query, key, value = map(places.spread, (query, key, value))
         scale = c.head_size**-0.5 if c.attention_scale is None else c.attention_scale
         mixed = attend(
             query,
@@ -49,6 +62,8 @@ class Attention(nn.Module):
             softcap=c.attention_softcap,
             implementation=c.attention,
         )
+        if places is not None:
+            mixed = places.pack(mixed)
         mixed = mixed.reshape(*x.shape[:-1], c.heads * c.head_size)
         return dense(c, mixed, c.dim, c.bias, "out")
 

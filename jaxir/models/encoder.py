@@ -71,6 +71,7 @@ def transformer(
         ids: Array,
         mask: Array,
         *,
+        packed: Array | None,
         layers: Sequence[int] | None,
         key: Array | None,
     ) -> tuple[Array, ...]:
@@ -78,6 +79,7 @@ def transformer(
             {"params": params["trunk"]},
             ids,
             mask,
+            packed=packed,
             layers=layers,
             train=key is not None,
             rngs=None if key is None else {"dropout": key},
@@ -92,6 +94,7 @@ def transformer(
         normalize=normalize,
         towers=towers,
         max_length=config.max_positions if config.positions == "learned" else None,
+        packs=True,
     )
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxir.models.config import GATED, TransformerConfig
+from jaxir.models.packing import Layout
 
 ACTIVATIONS = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -90,12 +91,15 @@ class Dropout(nn.Module):
     train: bool
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, places: Layout | None = None) -> Array:
         if not self.train or self.rate == 0:
             return x
         lost = max(round(self.rate * 256), 1)
         width = x.shape[-1]
-        words = jax.random.bits(self.make_rng("dropout"), (*x.shape[:-1], -(-width // 4)), jnp.uint32)
+        # A packed token gets the draw that it has in the padded batch.
+        shape = x.shape[:-1] if places is None else places.slot.shape
+        words = jax.random.bits(self.make_rng("dropout"), (*shape, -(-width // 4)), jnp.uint32)
+        words = words if places is None else places.pack(words)
         draws = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(*x.shape[:-1], -1)
         return jnp.where(draws[..., :width] >= lost, x / (1 - lost / 256), 0)
 

@@ -70,11 +70,13 @@ def assemble(
     normalize: bool,
     towers: str,
     max_length: int | None = None,
+    packs: bool = False,
 ) -> Encoder:
     """An Encoder of one vector per text from one tower's ``init`` and each side's ``forward``.
 
     ``forward[side](params, ids [n, l], mask [n, l], *, layers, key)`` returns a tuple of pooled
-    vectors [n, dim], one per layer; one function for both sides is compiled once. Projection and
+    vectors [n, dim], one per layer; one function for both sides is compiled once. With ``packs`` it
+    also takes ``packed`` [1, t] or None, see :class:`jaxir.types.Tokens`. Projection and
     normalisation, the same for every layer, come after it. ``projection`` is the width of one linear
     map, or a sequence of ``dict(features=..., bias=False, activation="tanh")`` with as many maps.
     ``towers="tied"`` has one parameter tree for both sides; ``"separate"`` has
@@ -120,14 +122,18 @@ def assemble(
             key = jax.random.fold_in(key, SIDES.index(side))
         flat = (ids.reshape(-1, length), mask.reshape(-1, length))
         asked = None if layers is None else tuple(layers)
-        vectors = run(tower, *flat, key, forward=forward[side], layers=asked)
+        packed = tokens.packed if packs else None
+        if packed is not None and packed.shape[0] != 1:  # a micro-batch of its own for each group
+            packed = None
+        vectors = run(tower, *flat, packed, key, forward=forward[side], layers=asked)
         reps = tuple(Reps(x.reshape(*leading, -1)) for x in vectors)
         return reps[0] if layers is None else reps
 
     # Compiled as a whole also when called outside jit, where op by op costs seconds per shape.
     @functools.partial(jax.jit, static_argnames=("forward", "layers"))
-    def run(tower, ids, mask, key, *, forward, layers):
-        pooled = forward(tower, ids, mask, layers=layers, key=key)
+    def run(tower, ids, mask, packed, key, *, forward, layers):
+        hint = {"packed": packed} if packs else {}
+        pooled = forward(tower, ids, mask, **hint, layers=layers, key=key)
         return tuple(finish(tower, x) for x in pooled)
 
     def finish(tower: Params, x: Array) -> Array:
@@ -143,4 +149,5 @@ def assemble(
         dim=maps[-1].features if maps else dim,
         normalized=normalize,
         max_length=max_length,
+        packs=packs,
     )

@@ -13,6 +13,7 @@ from jaxir.checks import InputError
 from jaxir.models.attention import Attention
 from jaxir.models.config import TransformerConfig
 from jaxir.models.layers import Dropout, Embedding, FeedForward, Norm
+from jaxir.models.packing import Layout, layout
 from jaxir.models.positions import (
     attention_mask,
     position_ids,
@@ -36,6 +37,7 @@ class Transformer(nn.Module):
         ids: Int[Array, "b l"],
         mask: Bool[Array, "b l"],
         *,
+        packed: Int[Array, "1 t"] | None = None,
         types: Int[Array, "b l"] | None = None,
         layers: Sequence[int] | None = None,
         train: bool = False,
@@ -49,6 +51,9 @@ class Transformer(nn.Module):
         Args:
           ids: token ids; a real one outside the vocabulary gives NaN.
           mask: True = real.
+          packed: row * l + column of the real tokens, each once, b l in slots that are left over: all
+            but attention is then computed for t tokens and not for b l. The result is the same; a
+            real token that is not listed is NaN.
           types: token types (segments), 0 if not given.
           layers: numbers of blocks, 1-based; None = all blocks, in a tuple of one.
           train: dropout on; needs ``rngs={"dropout": key}``.
@@ -58,8 +63,20 @@ class Transformer(nn.Module):
         """
         c = self.config
         depths = check_layers(layers, c.layers)
-        x = self._embed(ids, mask, types, train)
-        angles, bias = self._angles(mask), self._relative_bias(ids.shape[-1])
+        if c.positions == "learned" and ids.shape[-1] > c.max_positions:
+            raise InputError(
+                f"texts of {ids.shape[-1]} tokens do not fit {c.max_positions} learned positions: lower "
+                "max_length, or raise max_positions before training"
+            )
+        places = None if packed is None else layout(packed, mask)
+        positions = position_ids(mask)
+        if places is None:
+            x = self._embed(ids, mask, positions, types)
+        else:
+            positions, types = places.pack(positions), None if types is None else places.pack(types)
+            x = self._embed(places.pack(ids), places.pack(mask), positions, types)
+        x = Dropout(c.dropout, train)(x, places)
+        angles, bias = self._angles(positions), self._relative_bias(ids.shape[-1])
         masks = {w: attention_mask(mask, causal=c.causal, window=w) for w in set(c.windows)}
         block = _rematerialised(c.remat)
         states = {}
@@ -67,41 +84,36 @@ class Transformer(nn.Module):
         for i in range(c.layers if self.is_initializing() else max(depths)):
             window = c.window(i)
             x = block(c, first=i == 0, train=train, name=f"layers_{i}")(
-                x, masks[window], bias, angles.get(bool(window))
+                x, masks[window], bias, angles.get(bool(window)), places
             )
             states[i + 1] = x
         if c.norm_position != "post":
             final = Norm(c, name="final_norm")
             states = {depth: final(states[depth]) for depth in depths}
+        if places is not None:
+            forgotten = (mask & (places.slot == packed.size))[..., None]
+            states = {d: jnp.where(forgotten, jnp.nan, places.spread(states[d])) for d in depths}
         return tuple(states[depth] for depth in depths)
 
-    def _embed(self, ids: Array, mask: Array, types: Array | None, train: bool) -> Array:
+    def _embed(self, ids: Array, mask: Array, positions: Array, types: Array | None) -> Array:
         c = self.config
         x = Embedding(c, c.vocab_size, name="token_embedding")(jnp.where(mask, ids, 0))
         x = x * c.embedding_scale
         if c.positions == "learned":
-            length = ids.shape[-1]
-            if length > c.max_positions:
-                raise InputError(
-                    f"texts of {length} tokens do not fit {c.max_positions} learned positions: lower "
-                    "max_length, or raise max_positions before training"
-                )
             rows = c.max_positions + c.position_offset
-            positions = position_ids(mask) + c.position_offset
-            x = x + Embedding(c, rows, name="position_embedding")(positions)
+            x = x + Embedding(c, rows, name="position_embedding")(positions + c.position_offset)
         if c.token_types:
             types = jnp.zeros_like(ids) if types is None else jnp.where(mask, types, 0)
             x = x + Embedding(c, c.token_types, name="type_embedding")(types)
         if c.embedding_norm:
             x = Norm(c, name="embedding_norm")(x)
-        return Dropout(c.dropout, train)(x)
+        return x
 
-    def _angles(self, mask: Array) -> dict[bool, tuple[Array, Array]]:
+    def _angles(self, positions: Array) -> dict[bool, tuple[Array, Array]]:
         """Rotary angles of layers without (False) and with (True) a window; {} = not rotary."""
         c = self.config
         if c.positions != "rotary":
             return {}
-        positions = position_ids(mask)
         everywhere = rotary_angles(positions, c.head_size, c.rotary_theta, c.rotary_scaling)
         if c.rotary_theta_local is None or not any(c.windows):
             return {False: everywhere, True: everywhere}
@@ -126,12 +138,19 @@ class Block(nn.Module):
     train: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, bias: Array | None, angles: tuple | None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        mask: Array,
+        bias: Array | None,
+        angles: tuple | None,
+        places: Layout | None,
+    ) -> Array:
         attention = Attention(self.config, name="attention")
-        x = self._add(x, lambda y: attention(y, mask, bias, angles), "attention")
-        return self._add(x, FeedForward(self.config, name="ffn"), "ffn")
+        x = self._add(x, lambda y: attention(y, mask, bias, angles, places), "attention", places)
+        return self._add(x, FeedForward(self.config, name="ffn"), "ffn", places)
 
-    def _add(self, x: Array, part, name: str) -> Array:
+    def _add(self, x: Array, part, name: str, places: Layout | None) -> Array:
         c = self.config
         y = x
         if c.norm_position != "post" and (c.first_norm or not self.first or name != "attention"):
@@ -139,7 +158,7 @@ class Block(nn.Module):
         y = part(y)
         if c.norm_position == "both":
             y = Norm(c, name=f"{name}_post_norm")(y)
-        x = x + Dropout(c.dropout, self.train)(y)
+        x = x + Dropout(c.dropout, self.train)(y, places)
         return Norm(c, name=f"{name}_norm")(x) if c.norm_position == "post" else x
 
 

@@ -21,7 +21,7 @@ OPTIONS = dict(
 
 
 def arrays(batch):
-    return [*batch.query, *batch.docs, *(x for x in batch[2:] if x is not None)]
+    return [x for x in (*batch.query, *batch.docs, *batch[2:]) if x is not None]
 
 
 def equal(one, two):
@@ -144,6 +144,30 @@ def test_augmentation_leaves_instructions_alone(toy, tokenizer):
     assert (batch.query.mask.sum(1) <= 2 + n["query"] + 5).all()
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_packed_batches_say_where_their_tokens_are(toy, tokenizer, groups):
+    plain = feed(toy, tokenizer, **OPTIONS)
+    packed = feed(toy, tokenizer, **OPTIONS, packed=groups)
+    assert packed.fingerprint == plain.fingerprint
+    for step in range(3):
+        for side in ("query", "docs"):
+            tokens, padded = getattr(packed[step], side), getattr(plain[step], side)
+            assert np.array_equal(tokens.ids, padded.ids)
+            assert padded.packed is None
+            assert tokens.packed.shape[0] == groups
+            for j, at in enumerate(tokens.packed):
+                mask = tokens.mask[j::groups]
+                assert at[at < mask.size].tolist() == np.flatnonzero(mask).tolist()
+
+
+def test_packed_batches_have_few_sizes(toy, tokenizer):
+    batches = feed(toy, tokenizer, **{**OPTIONS, "batch_size": 16}, packed=1)
+    sizes = {(b.query.packed.size, b.docs.packed.size) for b in map(batches.__getitem__, range(20))}
+    assert len(sizes) <= 4
+    tokens = sum((b.query.mask.sum() + b.docs.mask.sum()) for b in map(batches.__getitem__, range(20)))
+    assert sum(map(sum, sizes)) / len(sizes) * 20 < 1.3 * tokens
+
+
 def test_rows_of_several_data_sets_do_not_collide(toy, other, tokenizer):
     batches = feed([(toy, 1.0), (other, 1.0)], tokenizer, **OPTIONS)
     seen = {"query": set(), "doc": set()}
@@ -231,6 +255,8 @@ def test_the_fingerprint_is_of_all_that_matters(toy, tokenizer, change):
         ({"augment": (dict(fn="jaxir.data.augment:drop_tokens", q=1),)}, "takes no 'q'"),
         ({"negatives_file": ["a", "b"]}, "2 negatives files for 1 data sets"),
         ({"ladder": (0,)}, "positive steps"),
+        ({"packed": 1, "process_count": 2}, "packed=0 pads"),
+        ({"packed": 3}, "packed=3 splits batch_size 8"),
     ],
 )
 def test_mistakes(toy, tokenizer, change, text):

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxir import config
 from jaxir.checks import InputError
+from jaxir.data.padding import packing
 from jaxir.models.encoder import transformer
 from jaxir.models.static import static
 from jaxir.types import Tokens
@@ -100,6 +101,31 @@ def test_padding_does_not_change_the_vector():
         batch[row, left : left + 3], mask[row, left : left + 3] = ids, True
     got = encoder.encode(params, Tokens(batch, mask)).values
     np.testing.assert_allclose(got, np.repeat(want, 3, axis=0), atol=1e-6)
+
+
+def packed(text, groups=1):
+    lengths = text.mask.sum(-1).reshape(len(text.ids), -1)
+    return text._replace(packed=packing(lengths, text.ids.shape[-1], groups, step=4))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", ("last", "weighted_mean", "mean_sqrt")])
+def test_packing_changes_no_vector(pooling):
+    encoder = transformer(30, **SMALL, pooling=pooling, causal=True)
+    assert encoder.packs
+    params, text = draw(encoder), tokens(3, 2)
+    text.mask[1, 1] = False  # an empty one
+    want = encoder.encode(params, text).values
+    np.testing.assert_allclose(encoder.encode(params, packed(text)).values, want, atol=1e-6)
+    # Groups are for micro-batches: whoever encodes the whole batch goes without.
+    np.testing.assert_array_equal(encoder.encode(params, packed(text, groups=3)).values, want)
+
+
+def test_static_encoders_leave_packing_alone():
+    encoder, text = static(30, dim=4), tokens(4)
+    params = draw(encoder)
+    assert not encoder.packs
+    got = encoder.encode(params, packed(text)).values
+    np.testing.assert_array_equal(got, encoder.encode(params, text).values)
 
 
 def test_a_pooling_function_of_ones_own():

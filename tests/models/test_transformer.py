@@ -180,6 +180,64 @@ def test_scaling_spares_layers_with_their_own_wavelengths():
     assert not np.allclose(hidden(**both, rotary_scaling=scaling), hidden(**both), atol=1e-3)
 
 
+def packed(mask, spare=3):
+    """Where the real tokens are; their order does not matter, nor do entries that are left over."""
+    at = np.random.default_rng(0).permutation(np.flatnonzero(mask))
+    return jnp.asarray([[*at, *[np.size(mask)] * spare]], jnp.int32)
+
+
+PACKED = [
+    dataclasses.replace(BERT, layers=1, dropout=0.3),
+    dataclasses.replace(MPNET, layers=1, causal=True),
+    dataclasses.replace(MODERN, remat="full"),
+    dataclasses.replace(GEMMA, layers=1, windows=(3,), attention_softcap=2.0),
+]
+
+
+@pytest.mark.parametrize("config", PACKED)
+def test_packed_texts_have_the_same_states_and_gradients(config):
+    _, ids, mask = padded()
+    types = jnp.asarray(texts(ids.shape, vocabulary=2), jnp.int32) if config.token_types else None
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=(*ids.shape, 32)), jnp.float32)
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def loss(params, hint):
+        options = dict(key=jax.random.key(3), train=True, types=types, packed=hint)
+        states = run(config, params, ids, mask, **options)[0]
+        return jnp.sum(jnp.where(mask[..., None], states * weights, 0)), states
+
+    want_gradient, want = loss(parameters(config), None)
+    gradient, got = loss(parameters(config), packed(mask))
+    for a, b in zip(unpadded(got), unpadded(want)):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), gradient, want_gradient)
+
+
+def test_packed_texts_cost_linear_maps_of_their_tokens_only():
+    config, mask = one_layer(BERT), np.arange(8) < np.array([[8], [2], [0]])
+    ids, hint = texts(mask.shape), packed(mask, spare=2)
+    inner = str(jax.make_jaxpr(lambda p: run(config, p, ids, mask, packed=hint))(parameters(config)))
+    assert "f32[12,48]" in inner  # ff_dim
+    assert "f32[24,48]" not in inner
+
+
+def test_a_real_token_that_packing_forgot_is_loud():
+    config, mask = one_layer(LLAMA), np.ones((2, 4), bool)
+    hint = packed(mask).at[0, 2].set(8)
+    states = run(config, parameters(config), texts((2, 4)), mask, packed=hint)[0]
+    assert np.isnan(states).any(-1).sum() == 1
+
+
+def test_vmap_over_packed_texts():
+    config, mask = one_layer(LLAMA), np.arange(6) < np.array([[[6], [2]], [[3], [5]]])
+    ids, params = jnp.asarray(texts(mask.shape), jnp.int32), parameters(config)
+    hints = jnp.concatenate([packed(m) for m in mask])[:, None]
+    got = jax.vmap(lambda i, m, h: run(config, params, i, m, packed=h)[0])(ids, jnp.asarray(mask), hints)
+    want = jax.vmap(lambda i, m: run(config, params, i, m)[0])(ids, jnp.asarray(mask))
+    np.testing.assert_allclose(got[mask], want[mask], atol=1e-5)
+
+
 def test_the_future_changes_nothing_in_a_causal_trunk():
     config = one_layer(LLAMA)
     params, ids = parameters(config), texts((2, 8))
