@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from jaxir.checks import InputError
@@ -94,6 +95,20 @@ def _texts(data: list[tuple[Prepared, float]], config: Config, limit: int) -> It
                 bar.update()
 
 
+def packed_groups(config: Config, encoder: Encoder, devices: int) -> int:
+    """Into how many groups the feed packs a batch's tokens, one per micro-batch; 0 = it pads.
+
+    Raises:
+      InputError: ``data.packed=True`` on several devices.
+    """
+    wanted = config["data"].get("packed")
+    if wanted and devices > 1:
+        raise InputError(f"data.packed is for one device and the mesh has {devices}: leave it unset")
+    if wanted is None:
+        wanted = devices == 1 and jax.default_backend() == "cpu"
+    return config["accumulate"] if wanted and encoder.packs else 0
+
+
 def build_feed(
     config: Config,
     data: list[tuple[Prepared, float]],
@@ -101,8 +116,9 @@ def build_feed(
     *,
     process_index: int = 0,
     process_count: int = 1,
+    packed: int = 0,
 ) -> feeds.Feed:
-    """The training batches: batch i is a function of (config, i)."""
+    """The training batches: batch i is a function of (config, i). ``packed``: :func:`packed_groups`."""
     options = config["data"]
     for prepared, _ in data:
         if options["split"] not in prepared.qrels:
@@ -125,6 +141,7 @@ def build_feed(
         doc_text=options["doc_text"],
         augment=tuple(bind(a) for a in options["augment"]),
         same_source_batches=options["same_source_batches"],
+        packed=packed,
         process_index=process_index,
         process_count=process_count,
     )

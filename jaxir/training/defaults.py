@@ -30,6 +30,8 @@ def default_config() -> ConfigDict:
                 ),  # jsonl: {"query_id": ..., "doc_ids": [...], "scores": [...]}
                 doc_text="text",  # or "title+text"
                 augment=(),  # dict(fn="jaxir.data.augment:...") applied in order
+                # Whether a transformer skips padding (one device only); unset: on a CPU.
+                packed=placeholder(bool),
             ),
             # dict(path="tokenizer.json"), or how to train one on the documents.
             tokenizer=dict(kind="wordpiece", vocab_size=8000, lowercase=True, path=placeholder(str)),

@@ -15,7 +15,14 @@ from jaxir.checks import InputError
 from jaxir.files import PathLike, fingerprint, read_json, write_json
 from jaxir.objectives import combine
 from jaxir.training import saving
-from jaxir.training.build import adapted, build_data, build_encoder, build_feed, build_tokenizer
+from jaxir.training.build import (
+    adapted,
+    build_data,
+    build_encoder,
+    build_feed,
+    build_tokenizer,
+    packed_groups,
+)
 from jaxir.training.checkpoint import given_by, load_start
 from jaxir.training.defaults import HARMLESS
 from jaxir.training.log import Log
@@ -70,7 +77,12 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     encoder = adapted(build_encoder(config, tokenizer.vocab_size), config)
     _check_lengths(config, encoder)
     feed = build_feed(
-        config, data, tokenizer, process_index=jax.process_index(), process_count=jax.process_count()
+        config,
+        data,
+        tokenizer,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        packed=packed_groups(config, encoder, mesh.size),
     )
     config["fingerprint"] = fingerprint(feed.fingerprint, tokenizer.fingerprint)
     config["prepared"] = [str(p.path) for p, _ in data]

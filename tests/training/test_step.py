@@ -7,9 +7,11 @@ import optax
 import pytest
 
 from jaxir.checks import InputError
+from jaxir.data.padding import packing
+from jaxir.models.encoder import transformer
 from jaxir.objectives import combine
 from jaxir.training.mesh import make_mesh, shard_batch
-from jaxir.training.step import averaged, init_state, make_loss, make_train_step
+from jaxir.training.step import State, averaged, init_state, make_loss, make_train_step
 
 from . import toy
 
@@ -61,6 +63,28 @@ def test_accumulation_equals_one_batch_where_negatives_are_the_querys_own():
 def test_accumulation_over_a_mesh_equals_accumulation_on_one_device():
     one, many = run(accumulate=2)[0], run(make_mesh(4, 1), accumulate=2)[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one.params, many.params)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_packed_batches_train_the_same(accumulate):
+    trunk = dict(layers=1, dim=16, heads=2, ff_dim=24, dropout=0.2, norm="rmsnorm")
+    encoder = transformer(toy.VOCAB, **trunk, embedding_norm=False)
+    objective = combine(dict(rank=dict(fn="jaxir.losses:softmax", on="in_batch", temperature=0.1)))
+    batch = toy.batch(0, b=4)
+    lengths = np.random.default_rng(0).integers(1, 7, (4, 2))
+    docs = batch.docs._replace(mask=np.arange(6) < lengths[..., None])
+    shapes = jax.eval_shape(encoder.init, jax.random.key(0))
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.3, x.dtype), shapes)
+    tx = optax.sgd(0.3)
+    step = make_train_step(encoder, objective, tx, accumulate=accumulate)
+    results = []
+    for packed in (None, packing(lengths, 6, accumulate, step=2)):
+        mine = {"encoder": jax.tree.map(jnp.copy, params), "objective": objective.init(jax.random.key(0))}
+        state = State(jnp.zeros((), jnp.int32), mine, tx.init(mine))
+        state, metrics = step(state, batch._replace(docs=docs._replace(packed=packed)))
+        results.append((state.params["encoder"], metrics))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *results)
 
 
 def test_moving_average_of_the_weights():

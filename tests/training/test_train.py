@@ -179,6 +179,7 @@ def test_on_a_mesh(texts, tmp_path):
         (("steps", 0), "at least 1"),
         (("eval.measure", "MAP"), "known: MRR@10"),
         (("data.split", "trian"), "has no split 'trian'"),
+        (("data.packed", True), "for one device and the mesh has 8"),
         (("eval.split", "val"), "Set eval.split"),
         (("max_length.doc", 9999), "ladder"),
     ],
