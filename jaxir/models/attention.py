@@ -151,6 +151,11 @@ def _plain(query, key, value, mask, bias, *, scale, softcap=None):
         logits = softcap * jnp.tanh(logits / softcap)
     if bias is not None:
         logits = logits + bias
-    shares = jax.nn.softmax(jnp.where(mask, logits, HIDDEN), axis=-1).astype(value.dtype)
-    mixed = jnp.einsum("bkxs,bksd->bkxd", shares.reshape(b, k, n // k * t, s), value)
-    return mixed.reshape(b, n, t, d).transpose(0, 2, 1, 3)
+    logits = jnp.where(mask, logits, HIDDEN)
+    # Divided by their sum after the product with the values, which are fewer than the keys.
+    shares = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
+    total = jnp.sum(shares, axis=-1, keepdims=True)
+    shares = shares.astype(value.dtype).reshape(b, k, n // k * t, s)
+    mixed = jnp.einsum("bkxs,bksd->bkxd", shares, value, preferred_element_type=jnp.float32)
+    mixed = (mixed.reshape(b, n, t, d) / total).astype(value.dtype)
+    return mixed.transpose(0, 2, 1, 3)

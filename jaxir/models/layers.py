@@ -12,12 +12,36 @@ from jaxtyping import Array
 from jaxir.models.config import GATED, TransformerConfig
 from jaxir.models.packing import Layout
 
+
+@jax.custom_jvp
+def gelu(x: Array) -> Array:
+    """x Phi(x) with the normal distribution's Phi(x) = (1 + erf(x / sqrt 2)) / 2, in float32.
+
+    ``jax.nn.gelu`` takes erfc for the sake of 16-bit inputs, which costs twice as much on a CPU. The
+    derivative is given because it needs one array to be kept for the backward pass, not three.
+    """
+    y = x.astype(jnp.float32)
+    return (y * _phi(y)).astype(x.dtype)
+
+
+@gelu.defjvp
+def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (t,) = primals, tangents
+    y = x.astype(jnp.float32)
+    slope = _phi(y) + y * jnp.exp(-0.5 * y * y) * (2 * jnp.pi) ** -0.5
+    return gelu(x), t * slope.astype(x.dtype)
+
+
+def _phi(y: Array) -> Array:
+    return 0.5 * (1 + jax.lax.erf(y * 0.5**0.5))
+
+
 ACTIVATIONS = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
-    "geglu": functools.partial(jax.nn.gelu, approximate=False),
+    "geglu": gelu,
     "geglu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "swiglu": jax.nn.silu,
 }

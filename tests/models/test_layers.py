@@ -1,3 +1,6 @@
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +44,18 @@ def test_norms_are_float32_for_bfloat16_too(kind):
     np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=0.01, atol=1e-3)
 
 
-def test_gelu_means_the_exact_one():
-    exact, tanh = ACTIVATIONS["gelu"](1.0), ACTIVATIONS["gelu_tanh"](1.0)
-    assert abs(float(exact) - 0.841345) < 1e-6
-    assert abs(float(tanh) - 0.841192) < 1e-6
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gelu_is_the_exact_one(dtype):
+    x = jnp.linspace(-6, 6, 97).astype(dtype)
+    exact = np.array([v * (1 + math.erf(v / math.sqrt(2))) / 2 for v in x.tolist()])
+    tolerance = dict(atol=1e-6) if dtype == "float32" else dict(rtol=2**-8, atol=1e-6)
+    got = ACTIVATIONS["gelu"](x)
+    assert got.dtype == x.dtype
+    np.testing.assert_allclose(np.asarray(got, np.float64), exact, **tolerance)
+    slope = jax.vmap(jax.grad(ACTIVATIONS["gelu"]))(x)
+    want = jax.vmap(jax.grad(functools.partial(jax.nn.gelu, approximate=False)))(x.astype(jnp.float32))
+    np.testing.assert_allclose(slope.astype(jnp.float32), want, **tolerance)
+
+
+def test_tanh_gelu_is_another():
+    assert abs(float(ACTIVATIONS["gelu_tanh"](jnp.float32(1.0))) - 0.841192) < 1e-6
