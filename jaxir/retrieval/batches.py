@@ -14,6 +14,19 @@ from jaxir.data.padding import LADDER, step_of
 FULL_LAST_BATCH = 8
 """From so many batches on, the last one is padded to its full size: a shape less to compile."""
 
+CPU_LADDER = (*range(16, 257, 16), *range(288, 513, 32))
+"""Finer steps where padding costs more than another program's compilation."""
+
+
+def suited(platform: str, transformer: bool = False) -> tuple[int, tuple[int, ...]]:
+    """Tokens per batch and padded lengths that suit a platform ("cpu", "gpu", "tpu") and an encoder.
+
+    A transformer on a CPU is fastest where a batch's hidden states stay in its caches.
+    """
+    if platform != "cpu":
+        return 1 << 17, LADDER
+    return (1 << 11, CPU_LADDER) if transformer else (1 << 14, LADDER)
+
 
 class Planned(NamedTuple):
     """One batch: these texts, padded to ``length`` tokens and ``size`` rows."""

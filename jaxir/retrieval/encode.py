@@ -17,10 +17,10 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from jaxir.checks import InputError, check_known, check_positive
-from jaxir.data.padding import LADDER, pad
+from jaxir.data.padding import pad
 from jaxir.files import PathLike, fingerprint
 from jaxir.retrieval import vectors
-from jaxir.retrieval.batches import plan
+from jaxir.retrieval.batches import plan, suited
 from jaxir.retrieval.ids import pack_ids
 from jaxir.retrieval.shards import Shards
 from jaxir.types import Encoder, Params, Tokens
@@ -40,6 +40,8 @@ def make_encode_fn(
 ) -> EncodeFn:
     """The encoder's ``encode`` for one side, compiled once per shape.
 
+    Its attribute ``suited`` says in what batches it is called by default.
+
     Args:
       mesh: with it, rows are split over all its axes. Parameters that lie on the mesh already stay
         sharded as they are, others are copied to all its devices.
@@ -50,8 +52,11 @@ def make_encode_fn(
     if encoder.kind != "dense":
         raise InputError(f"the encoder gives {encoder.kind!r} representations, expected 'dense' vectors")
     encode = jax.jit(lambda params, tokens: encoder.encode(params, tokens, side=side).values)
+    batches = suited(jax.default_backend(), encoder.packs)
     if mesh is None:
-        return lambda tokens: encode(params, tokens)
+        on_one_device: Any = lambda tokens: encode(params, tokens)
+        on_one_device.suited = batches
+        return on_one_device
     devices = set(mesh.devices.flat)
     everywhere = NamedSharding(mesh, PartitionSpec())
     over_rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
@@ -69,6 +74,7 @@ def make_encode_fn(
         values = encode(placed, jax.device_put(whole, over_rows))
         return values if len(values) == rows else values[:rows]
 
+    encode_sharded.suited = batches  # type: ignore[attr-defined]
     return encode_sharded
 
 
@@ -127,7 +133,7 @@ def encode_texts(
     *,
     max_length: int | None = None,
     tokens_per_batch: int | None = None,
-    ladder: Sequence[int] = LADDER,
+    ladder: Sequence[int] | None = None,
     desc: str | None = None,
 ) -> Float[np.ndarray, "n d"]:
     """The vectors of texts that fit in memory (queries): float32, in the order of the texts.
@@ -136,8 +142,9 @@ def encode_texts(
       encode_fn: :func:`make_encode_fn`, or any function of Tokens.
       tokenize_fn: :func:`make_tokenize_fn`, or any function from texts to arrays of token ids.
       max_length: the encoder's longest input; shapes do not exceed it.
-      tokens_per_batch: rows times padded length of a batch; default 16k on CPU, 128k elsewhere.
-      ladder: the padded lengths.
+      tokens_per_batch: rows times padded length of a batch; default 16k on CPU, 2k there for
+        transformers, 128k elsewhere.
+      ladder: the padded lengths; default :func:`jaxir.retrieval.batches.suited`.
       desc: shows a progress bar of this name.
 
     Raises:
@@ -169,7 +176,7 @@ def encode_corpus(
     max_length: int | None = None,
     shard_docs: int = 16_384,
     tokens_per_batch: int | None = None,
-    ladder: Sequence[int] = LADDER,
+    ladder: Sequence[int] | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **facts: Any,
@@ -242,12 +249,13 @@ def _encode(
     texts: Sequence[np.ndarray],
     max_length: int | None,
     tokens_per_batch: int | None,
-    ladder: Sequence[int],
+    ladder: Sequence[int] | None,
     count: Callable[[int, int], None],
 ) -> Float[np.ndarray, "n d"]:
     """The vectors of tokenised texts, in their order."""
-    if tokens_per_batch is None:
-        tokens_per_batch = 1 << 14 if jax.default_backend() == "cpu" else 1 << 17
+    suited_tokens, suited_ladder = getattr(encode_fn, "suited", suited(jax.default_backend()))
+    tokens_per_batch = suited_tokens if tokens_per_batch is None else tokens_per_batch
+    ladder = suited_ladder if ladder is None else ladder
     lengths = np.array([len(t) for t in texts])
     empty = np.zeros(0, np.int32)
     out: np.ndarray | None = None
