@@ -99,7 +99,6 @@ class MtebEncoder:
             texts,
             make_tokenize_fn(self.model.tokenizer, prefix=how["prefix"], max_length=how["max_length"]),
             max_length=how["max_length"],
-            ladder=tuple(self.model.config["ladder"]),
             desc="encode" if options.get("show_progress_bar", False) else None,
         )
 

@@ -14,8 +14,8 @@ from jaxir.data.padding import LADDER, step_of
 FULL_LAST_BATCH = 8
 """From so many batches on, the last one is padded to its full size: a shape less to compile."""
 
-CPU_LADDER = (*range(16, 257, 16), *range(288, 513, 32))
-"""Finer steps where padding costs more than another program's compilation."""
+CPU_LADDER = (16, *range(32, 257, 32), *range(320, 513, 64))
+"""Even steps where padding costs time at once; each is a program that takes a second or two to compile."""
 
 
 def suited(platform: str, transformer: bool = False) -> tuple[int, tuple[int, ...]]:

@@ -38,7 +38,6 @@ def encode_queries(
         texts,
         encode.make_tokenize_fn(model.tokenizer, prefix=how["prefix"], max_length=how["max_length"]),
         max_length=how["max_length"],
-        ladder=tuple(model.config["ladder"]),
         desc=desc,
     )
 
@@ -90,6 +89,5 @@ def encode_prepared(
         },
         settings=how,
         max_length=how["max_length"],
-        ladder=tuple(model.config["ladder"]),
         **options,
     )
