@@ -18,7 +18,7 @@ Params = Any
 """A pytree of arrays: nested dicts with readable paths."""
 
 Side = Literal["query", "doc"]
-Kind = Literal["dense", "sparse", "tokens"]
+Kind = Literal["dense", "sparse", "hybrid", "tokens"]
 
 
 class Tokens(NamedTuple):
@@ -86,6 +86,10 @@ class Encoder(NamedTuple):
     normalized: bool = False
     max_length: int | None = None  # longest input in tokens; None = any
     packs: bool = False  # whether it reads Tokens.packed
+    # Where a query is a bag of words: ``table(params) -> [v]``, the weight of each token that occurs.
+    table: Callable[[Params], Array] | None = None
+    # Of a hybrid, whose values are those of its parts one after another: encoders of the same parameters.
+    parts: Mapping[str, Encoder] | None = None
 
 
 class Doc(NamedTuple):
