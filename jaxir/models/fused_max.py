@@ -1,0 +1,206 @@
+"""Hidden states -> one value per vocabulary entry, without the array [n, l, v] of all logits.
+
+The logits of one tile of the vocabulary at a time, reduced over the positions at once: their maximum
+(SPLADE v2, arXiv:2109.10086), or the sum of their activations (SPLADE, arXiv:2107.05720). The gradient
+of the maximum goes to one position alone, so that the backward pass multiplies no matrices.
+
+Positions whose mask is False may hold anything, NaN included.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxir.checks import InputError
+
+
+def max_logits(
+    hidden: Float[Array, "n l d"],
+    mask: Bool[Array, "n l"],
+    table: Float[Array, "v d"],
+    bias: Float[Array, " v"] | None,
+    *,
+    tile: int = 1024,
+) -> Float[Array, "n v"]:
+    """max over the real positions i of <hidden_i, table_v> + bias_v.
+
+    The products are taken in the dtype of ``hidden`` and summed in float32 (float64 stays so). The
+    gradient goes to the position of the maximum, of several to the first. A row without real positions
+    gives 0 with gradient 0.
+
+    Args:
+      tile: entries of the vocabulary at a time; the largest array beside arguments and results is
+        [n, l, tile].
+
+    Raises:
+      InputError: a tile below 1.
+
+    >>> hidden = jnp.array([[[1.0, 0.0], [0.0, 2.0], [9.0, 9.0]]])
+    >>> max_logits(hidden, jnp.array([[True, True, False]]), jnp.eye(2), jnp.array([0.0, 0.5])).tolist()
+    [[1.0, 2.5]]
+    """
+    check_tile(tile)
+    top = _top_product(jnp.where(mask[..., None], hidden, 0), mask, table, tile)
+    logits = top if bias is None else top + bias.astype(top.dtype)
+    return jnp.where(jnp.any(mask, axis=-1, keepdims=True), logits, 0)
+
+
+def sum_activated(
+    hidden: Float[Array, "n l d"],
+    mask: Bool[Array, "n l"],
+    table: Float[Array, "v d"],
+    bias: Float[Array, " v"] | None,
+    activation: Callable[[Array], Array],
+    *,
+    tile: int = 1024,
+) -> Float[Array, "n v"]:
+    """Sum over the real positions i of activation(<hidden_i, table_v> + bias_v).
+
+    Precision, ``tile`` and errors as in :func:`max_logits`; the backward pass computes the logits of
+    each tile again.
+
+    >>> hidden = jnp.array([[[1.0, 0.0], [3.0, -2.0], [9.0, 9.0]]])
+    >>> sum_activated(hidden, jnp.array([[True, True, False]]), jnp.eye(2), None, jax.nn.relu).tolist()
+    [[4.0, 0.0]]
+    """
+    check_tile(tile)
+    bias = jnp.zeros(table.shape[0], _wide(hidden)) if bias is None else bias
+    return _sum_activated(jnp.where(mask[..., None], hidden, 0), mask, table, bias, activation, tile)
+
+
+def check_tile(tile: int) -> None:
+    """Raises for a tile below 1."""
+    if tile < 1:
+        raise InputError(f"tile={tile}: the number of vocabulary entries at a time, at least 1")
+
+
+def _wide(hidden: Array) -> jnp.dtype:
+    return jnp.promote_types(hidden.dtype, jnp.float32)
+
+
+def _product(hidden: Array, rows: Array) -> Array:
+    """hidden [n, l, d], rows [t, d] -> [n, l, t]."""
+    return jnp.einsum("nld,td->nlt", hidden, rows.astype(hidden.dtype), preferred_element_type=_wide(hidden))
+
+
+def _tiles(count: int, tile: int) -> tuple[int, int]:
+    """How many tiles of which size cover the vocabulary; the last starts early enough to be whole."""
+    tile = min(tile, count)
+    return -(-count // tile), tile
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _top_product(hidden: Array, mask: Array, table: Array, tile: int) -> Array:
+    """The maximum over positions [n, v]; ``hidden`` is 0 where the mask is False."""
+    return _scan_top(hidden, mask, table, tile, places=False)[0]
+
+
+def _scan_top(
+    hidden: Array, mask: Array, table: Array, tile: int, places: bool
+) -> tuple[Array, Array | None]:
+    (n, l, _), v = hidden.shape, table.shape[0]
+    count, tile = _tiles(v, tile)
+
+    def one(i: Array, found: tuple) -> tuple:
+        start = jnp.minimum(i * tile, v - tile)
+        logits = _product(hidden, jax.lax.dynamic_slice_in_dim(table, start, tile))
+        logits = jnp.where(mask[..., None], logits, -jnp.inf)
+        top = jnp.max(logits, axis=1)
+        new = (top,)
+        if places:
+            at = jnp.where(logits == top[:, None], jnp.arange(l, dtype=jnp.int32)[:, None], l - 1)
+            new += (jnp.min(at, axis=1),)
+        return tuple(jax.lax.dynamic_update_slice_in_dim(a, b, start, 1) for a, b in zip(found, new))
+
+    blank = (jnp.zeros((n, v), _wide(hidden)),) + ((jnp.zeros((n, v), jnp.int32),) if places else ())
+    found = jax.lax.fori_loop(0, count, one, blank)
+    return found if places else (*found, None)
+
+
+def _top_forward(hidden: Array, mask: Array, table: Array, tile: int) -> tuple[Array, tuple]:
+    top, at = _scan_top(hidden, mask, table, tile, places=True)
+    return top, (hidden, table, at)
+
+
+def _top_backward(tile: int, kept: tuple, slopes: Array) -> tuple[Array, None, Array]:
+    hidden, table, at = kept
+    v = table.shape[0]
+    count, tile = _tiles(v, tile)
+    rows = jnp.arange(hidden.shape[0])[:, None]
+
+    def one(i: Array, carry: tuple) -> tuple:
+        to_hidden, to_table = carry
+        start = jnp.minimum(i * tile, v - tile)
+        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=tile)
+        fresh = start + jnp.arange(tile) >= i * tile  # the last tile overlaps the one before
+        g = jnp.where(fresh, cut(slopes, axis=1), 0)[..., None]
+        places = cut(at, axis=1)
+        to_hidden = to_hidden.at[rows, places].add(g * cut(table)[None])
+        own = jnp.sum(g * hidden[rows, places], axis=0)
+        to_table = jax.lax.dynamic_update_slice_in_dim(to_table, cut(to_table) + own, start, 0)
+        return to_hidden, to_table
+
+    blank = (jnp.zeros(hidden.shape, slopes.dtype), jnp.zeros(table.shape, slopes.dtype))
+    to_hidden, to_table = jax.lax.fori_loop(0, count, one, blank)
+    return to_hidden.astype(hidden.dtype), None, to_table.astype(table.dtype)
+
+
+_top_product.defvjp(_top_forward, _top_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _sum_activated(
+    hidden: Array, mask: Array, table: Array, bias: Array, activation: Callable[[Array], Array], tile: int
+) -> Array:
+    v = table.shape[0]
+    count, tile = _tiles(v, tile)
+
+    def one(i: Array, total: Array) -> Array:
+        start = jnp.minimum(i * tile, v - tile)
+        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=tile)
+        values = activation(_product(hidden, cut(table)) + cut(bias))
+        new = jnp.sum(jnp.where(mask[..., None], values, 0), axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(total, new, start, 1)
+
+    return jax.lax.fori_loop(0, count, one, jnp.zeros((hidden.shape[0], v), _wide(hidden)))
+
+
+def _sum_forward(
+    hidden: Array, mask: Array, table: Array, bias: Array, activation: Callable[[Array], Array], tile: int
+) -> tuple[Array, tuple]:
+    return _sum_activated(hidden, mask, table, bias, activation, tile), (hidden, mask, table, bias)
+
+
+def _sum_backward(activation: Callable[[Array], Array], tile: int, kept: tuple, slopes: Array) -> tuple:
+    hidden, mask, table, bias = kept
+    v = table.shape[0]
+    count, tile = _tiles(v, tile)
+
+    def one(i: Array, carry: tuple) -> tuple:
+        to_hidden, to_table, to_bias = carry
+        start = jnp.minimum(i * tile, v - tile)
+        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=tile)
+        fresh = start + jnp.arange(tile) >= i * tile  # the last tile overlaps the one before
+        rows = cut(table).astype(hidden.dtype)
+        _, pull = jax.vjp(activation, _product(hidden, rows) + cut(bias))
+        g = jnp.where(fresh & mask[..., None], cut(slopes, axis=1)[:, None], 0)
+        (g,) = pull(g)
+        g = jnp.where(mask[..., None], g, 0)
+        small = g.astype(hidden.dtype)
+        to_hidden += jnp.einsum("nlt,td->nld", small, rows, preferred_element_type=slopes.dtype)
+        own = jnp.einsum("nlt,nld->td", small, hidden, preferred_element_type=slopes.dtype)
+        add = lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, cut(a) + b, start, 0)
+        return to_hidden, add(to_table, own), add(to_bias, jnp.sum(g, axis=(0, 1)))
+
+    blank = tuple(jnp.zeros(x.shape, slopes.dtype) for x in (hidden, table, bias))
+    totals = jax.lax.fori_loop(0, count, one, blank)
+    to_hidden, to_table, to_bias = (x.astype(a.dtype) for x, a in zip(totals, (hidden, table, bias)))
+    return to_hidden, None, to_table, to_bias
+
+
+_sum_activated.defvjp(_sum_forward, _sum_backward)
