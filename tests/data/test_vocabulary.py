@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxir.checks import InputError
+from jaxir.cli.main import main
 from jaxir.data import tokenizer as tokenizers
 from jaxir.data import vocabulary
 from jaxir.types import Doc
@@ -90,3 +91,22 @@ def test_other_marks_of_a_beginning():
     assert vocabulary.continuation_ids(unmarked) == ()
     stop = vocabulary.blocked_ids(unmarked, ["stopwords"])
     assert "the" in {unmarked.backend.id_to_token(i) for i in stop}
+
+
+def test_the_command(toy, tokenizer, tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    tokenizer.save(tmp_path / "model" / "tokenizer.json")
+    arguments = ["prepare", f"--source={toy.path}", "--idf", f"--idf_out={tmp_path / 'idf.json'}"]
+    main([*arguments, f"--tokenizer={tmp_path / 'model'}"])
+    assert "in 40 documents" in capsys.readouterr().out
+    np.testing.assert_allclose(
+        vocabulary.load_idf(tmp_path / "idf.json", tokenizer), vocabulary.idf(toy.docs, tokenizer), atol=1e-6
+    )
+    for more, sentence in (
+        ([], "--idf and --tokenizer=FILE_OR_MODEL go together"),
+        ([f"--tokenizer={tmp_path}"], f"{tmp_path} has no tokenizer.json"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments, *more])
+        assert stopped.value.code == 2
+        assert sentence in capsys.readouterr().err
