@@ -212,19 +212,16 @@ def continuation_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def surfaces(tokenizer: Tokenizer) -> dict[int, str]:
-    """id -> the text that an entry stands for, without the marks of the vocabulary and spaces around.
+    """id -> the text that an entry stands for, without the marks of the vocabulary and spaces around."""
+    return {number: surface(tokenizer, token).strip() for token, number in _by_id(tokenizer)}
 
-    Bytes that are only a part of a character become U+FFFD.
-    """
+
+def surface(tokenizer: Tokenizer, token: str) -> str:
+    """The text that one entry stands for; U+FFFD for a part of a character's bytes."""
     decoder, prefix = tokenizer.backend.decoder, _inside_prefix(tokenizer)
-    texts = {}
-    for token, number in _by_id(tokenizer):
-        if prefix:
-            text = token.removeprefix(prefix) or token
-        else:
-            text = decoder.decode([token]) if decoder is not None else token
-        texts[number] = text.strip()
-    return texts
+    if prefix:
+        return token.removeprefix(prefix) or token
+    return decoder.decode([token]) if decoder is not None else token
 
 
 def _inside_prefix(tokenizer: Tokenizer) -> str | None:

@@ -102,9 +102,10 @@ def test_the_command(toy, tokenizer, tmp_path, capsys):
     np.testing.assert_allclose(
         vocabulary.load_idf(tmp_path / "idf.json", tokenizer), vocabulary.idf(toy.docs, tokenizer), atol=1e-6
     )
+    (tmp_path / "empty").mkdir()
     for more, sentence in (
         ([], "--idf and --tokenizer=FILE_OR_MODEL go together"),
-        ([f"--tokenizer={tmp_path}"], f"{tmp_path} has no tokenizer.json"),
+        ([f"--tokenizer={tmp_path / 'empty'}"], "empty has no tokenizer.json"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main([*arguments, *more])

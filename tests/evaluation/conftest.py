@@ -49,3 +49,18 @@ def model(toy):
         "data": {"doc_text": "text"},
     }
     return Model(encoder, encoder.init(jax.random.key(0)), tokenizer, config, "toy-model", 0)
+
+
+@pytest.fixture(scope="session")
+def sparse_model(model):
+    """An untrained sparse encoder with the same tokenizer; its queries are bags of words."""
+    import jax
+
+    from jaxir.models.sparse import splade
+
+    special = model.tokenizer.special_ids
+    encoder = splade(
+        model.tokenizer.vocab_size, layers=1, dim=16, heads=2, query="table", special_ids=special, top_k=50
+    )
+    params = encoder.init(jax.random.key(0))
+    return model._replace(encoder=encoder, params=params, fingerprint="toy-sparse")
