@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxir.checks import InputError, check_known, check_positive
+from jaxir.checks import InputError, check_known, check_positive, nearest
 from jaxir.models.rotary import normalise
 
 POSITIONS = ("learned", "rotary", "none")
@@ -156,3 +156,20 @@ class TransformerConfig:
     def window(self, layer: int) -> int:
         """The farthest distance that block number ``layer`` (from 0) sees; 0 = everything."""
         return self.windows[layer % len(self.windows)]
+
+
+def trunk_config(
+    encoder: str, vocab_size: int, trunk: Mapping[str, Any], own: Iterable[str]
+) -> TransformerConfig:
+    """The config of an encoder's trunk from what is left of the encoder's arguments.
+
+    Raises:
+      InputError: an argument that neither the trunk nor the encoder (``own``) has, with the nearest one.
+    """
+    known = [f.name for f in dataclasses.fields(TransformerConfig) if f.name != "vocab_size"] + [*own]
+    for name in trunk:
+        if name not in known:
+            raise InputError(
+                f"{encoder} takes no {name!r}.{nearest(name, known)} It takes: {', '.join(known)}"
+            )
+    return TransformerConfig(vocab_size=vocab_size, **trunk)

@@ -5,15 +5,13 @@ c.encoder = dict(fn="jaxir.models.encoder:transformer", layers=6, dim=384, heads
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxir.checks import InputError, nearest
-from jaxir.models.config import TransformerConfig
+from jaxir.models.config import trunk_config
 from jaxir.models.heads import Pooling, find_pooling
 from jaxir.models.towers import SIDES, Projection, assemble
 from jaxir.models.transformer import Transformer
@@ -57,7 +55,8 @@ def transformer(
     >>> one.values.shape
     (1, 16)
     """
-    config = TransformerConfig(vocab_size=vocab_size, **_checked(trunk))
+    own = ("pooling", "projection", "normalize", "towers")
+    config = trunk_config("the transformer encoder", vocab_size, trunk, own)
     pool, widths = find_pooling(pooling)
     module = Transformer(config)
 
@@ -96,15 +95,3 @@ def transformer(
         max_length=config.max_positions if config.positions == "learned" else None,
         packs=True,
     )
-
-
-def _checked(trunk: dict[str, Any]) -> dict[str, Any]:
-    known = [f.name for f in dataclasses.fields(TransformerConfig) if f.name != "vocab_size"]
-    known += ["pooling", "projection", "normalize", "towers"]
-    for name in trunk:
-        if name not in known:
-            raise InputError(
-                f"the transformer encoder takes no {name!r}.{nearest(name, known)} It takes: "
-                f"{', '.join(known)}"
-            )
-    return trunk

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -27,17 +29,37 @@ class MlmHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hidden: Float[Array, "*batch d"], table: Float[Array, "v d"]
-    ) -> Float[Array, "*batch v"]:
-        """Logits in float32. ``table`` is ``params["token_embedding"]["embedding"]`` of the trunk."""
+        self,
+        hidden: Float[Array, "*batch d"],
+        table: Float[Array, "v d"],
+        product: Callable[..., Array] | None = None,
+    ) -> Array:
+        """Logits [*batch, v] in float32; ``table``: the trunk's ``params["token_embedding"]["embedding"]``.
+
+        With ``product`` the result is that of product(x, E [v, d], bias [v] or None), where x is what comes
+        before the product with E: for what need not make all logits. It sees logits before :meth:`capped`.
+        """
         c, x = self.config, hidden
         if self.transform:
             x = ACTIVATIONS[self.activation](dense(c, x, c.dim, c.bias, "transform"))
             x = Norm(c, name="norm")(x)
-        if self.tied:
-            logits = jnp.einsum("...d,vd->...v", x, table.astype(x.dtype), preferred_element_type=jnp.float32)
-        else:
-            logits = dense(c, x, table.shape[0], False, "decoder").astype(jnp.float32)
-        if self.bias:
-            logits = logits + self.param("bias", nn.initializers.zeros, (table.shape[0],))
+        matrix = table if self.tied else Kernel(table.shape, name="decoder")()
+        bias = self.param("bias", nn.initializers.zeros, (table.shape[0],)) if self.bias else None
+        if product is not None:
+            return product(x, matrix, bias)
+        logits = jnp.einsum("...d,vd->...v", x, matrix.astype(x.dtype), preferred_element_type=jnp.float32)
+        return self.capped(logits if bias is None else logits + bias)
+
+    def capped(self, logits: Array) -> Array:
+        """The logits after the soft cap, an increasing function; themselves where there is none."""
         return logits if self.softcap is None else self.softcap * jnp.tanh(logits / self.softcap)
+
+
+class Kernel(nn.Module):
+    """A matrix [v, d], kept as a linear map's kernel [d, v]."""
+
+    shape: tuple[int, int]
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "v d"]:
+        return self.param("kernel", nn.initializers.lecun_normal(), self.shape[::-1]).T
