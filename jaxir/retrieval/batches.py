@@ -18,14 +18,26 @@ CPU_LADDER = (16, *range(32, 257, 32), *range(320, 513, 64))
 """Even steps where padding costs time at once; each is a program that takes a second or two to compile."""
 
 
-def suited(platform: str, transformer: bool = False) -> tuple[int, tuple[int, ...]]:
+OUTPUT_BYTES = 1 << 28
+"""Of a batch's representations, where these are as wide as a vocabulary."""
+
+
+def suited(platform: str, transformer: bool = False, wide: int = 0) -> tuple[int, tuple[int, ...]]:
     """Tokens per batch and padded lengths that suit a platform ("cpu", "gpu", "tpu") and an encoder.
 
     A transformer on a CPU is fastest where a batch's hidden states stay in its caches.
+
+    Args:
+      wide: numbers per representation of a sparse encoder: batches of short texts have many rows.
     """
     if platform != "cpu":
-        return 1 << 17, LADDER
-    return (1 << 11, CPU_LADDER) if transformer else (1 << 14, LADDER)
+        tokens, ladder = 1 << 17, LADDER
+    else:
+        tokens, ladder = (1 << 11, CPU_LADDER) if transformer else (1 << 14, LADDER)
+    if wide:
+        most_rows = max(OUTPUT_BYTES // (4 * wide), 1)
+        tokens = min(tokens, 1 << (most_rows * min(ladder)).bit_length() - 1)
+    return tokens, ladder
 
 
 class Planned(NamedTuple):

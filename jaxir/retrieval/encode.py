@@ -12,22 +12,19 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float
 from tqdm import tqdm
 
 from jaxir import processes
 from jaxir.checks import InputError, check_known, check_positive
 from jaxir.data.padding import pad
 from jaxir.files import PathLike, fingerprint
-from jaxir.retrieval import vectors
+from jaxir.retrieval import sparse_vectors, vectors
 from jaxir.retrieval.batches import plan, suited
+from jaxir.retrieval.encode_fn import BagOfWords, EncodeFn
+from jaxir.retrieval.encode_fn import make_encode_fn as make_encode_fn
 from jaxir.retrieval.ids import pack_ids
 from jaxir.retrieval.parts import Parts
-from jaxir.types import Encoder, Params, Tokens
-
-EncodeFn = Callable[[Tokens], Any]
-"""Tokens of numpy arrays [b, l] -> vectors [b, d], possibly still being computed."""
+from jaxir.retrieval.sparse_vectors import SparseRows
 
 TokenizeFn = Callable[[list[str]], list[np.ndarray]]
 """Texts -> int32 ids of each."""
@@ -35,48 +32,8 @@ TokenizeFn = Callable[[list[str]], list[np.ndarray]]
 DOC_TEXTS = ("text", "title+text")
 TOKENIZE_AT_ONCE = 1024
 
-
-def make_encode_fn(
-    encoder: Encoder, params: Params, *, side: str = "doc", mesh: Mesh | None = None
-) -> EncodeFn:
-    """The encoder's ``encode`` for one side, compiled once per shape.
-
-    Its attribute ``suited`` says in what batches it is called by default.
-
-    Args:
-      mesh: with it, rows are split over all its axes. Parameters that lie on the mesh already stay
-        sharded as they are, others are copied to all its devices.
-
-    Raises:
-      InputError: an encoder that does not give one vector per text.
-    """
-    if encoder.kind != "dense":
-        raise InputError(f"the encoder gives {encoder.kind!r} representations, expected 'dense' vectors")
-    encode = jax.jit(lambda params, tokens: encoder.encode(params, tokens, side=side).values)
-    batches = suited(jax.default_backend(), encoder.packs)
-    if mesh is None:
-        on_one_device: Any = lambda tokens: encode(params, tokens)
-        on_one_device.suited = batches
-        return on_one_device
-    devices = set(mesh.devices.flat)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    over_rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-
-    def place(leaf: Any) -> Any:
-        lies_there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices
-        return leaf if lies_there else jax.device_put(leaf, everywhere)
-
-    placed = jax.tree.map(place, params)
-
-    def encode_sharded(tokens: Tokens) -> Any:
-        rows = len(tokens.ids)
-        more = ((0, -rows % mesh.size), (0, 0))
-        whole = Tokens(np.pad(tokens.ids, more), np.pad(tokens.mask, more))
-        values = encode(placed, jax.device_put(whole, over_rows))
-        return values if len(values) == rows else values[:rows]
-
-    encode_sharded.suited = batches  # type: ignore[attr-defined]
-    return encode_sharded
+SHARD_DOCS = {"dense": 16_384, "sparse": 4096}
+"""Texts per shard. The rows of a sparse encoder that is not sparse yet have thousands of terms."""
 
 
 def make_tokenize_fn(tokenizer: Any, *, prefix: str = "", max_length: int) -> TokenizeFn:
@@ -136,8 +93,10 @@ def encode_texts(
     tokens_per_batch: int | None = None,
     ladder: Sequence[int] | None = None,
     desc: str | None = None,
-) -> Float[np.ndarray, "n d"]:
-    """The vectors of texts that fit in memory (queries): float32, in the order of the texts.
+) -> np.ndarray | SparseRows:
+    """The vectors [n, d] of texts that fit in memory (queries): float32, in the order of the texts.
+
+    Those of a sparse encoder are sparse rows.
 
     Args:
       encode_fn: :func:`make_encode_fn`, or any function of Tokens.
@@ -149,14 +108,14 @@ def encode_texts(
       desc: shows a progress bar of this name.
 
     Raises:
-      InputError: no texts, or a vector that is not finite.
+      InputError: no texts, or a vector that is not finite, or sparse and negative.
     """
     texts = list(texts)
     if not texts:
         raise InputError("there are no texts to encode")
     with _bar(desc, len(texts)) as count:
         values = _encode(encode_fn, tokenize_fn(texts), max_length, tokens_per_batch, ladder, count)
-    _check_finite(values, lambda row: f"text {row} ({texts[row][:40]!r})")
+    _check(values, lambda row: f"text {row} ({texts[row][:40]!r})")
     _warn_of_cuts(tokenize_fn)
     return values
 
@@ -175,14 +134,16 @@ def encode_corpus(
     source: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
     max_length: int | None = None,
-    shard_docs: int = 16_384,
+    shard_docs: int | None = None,
     tokens_per_batch: int | None = None,
     ladder: Sequence[int] | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **facts: Any,
 ) -> None:
-    """Encodes a collection to a vectors directory (:mod:`jaxir.retrieval.vectors`).
+    """Encodes a collection to a directory of vectors, dense or sparse as the encoder gives them.
+
+    See :mod:`jaxir.retrieval.vectors` and :mod:`jaxir.retrieval.sparse_vectors`.
 
     It goes shard by shard: ``shard_docs`` records are read and tokenised while the shard before is
     encoded, sorted by length, encoded in few shapes, written in their own order. Memory depends on the
@@ -202,12 +163,15 @@ def encode_corpus(
       source: {"name", "fingerprint", "path"} of the data set.
       settings: how records become tokens (prefix, max_length, doc_text, ...), anything JSON can write.
       max_length, tokens_per_batch, ladder: as for :func:`encode_texts`.
+      shard_docs: default 16,384, for a sparse encoder 4096.
       facts: anything else for the manifest.
 
     Raises:
-      InputError: an empty collection, repeated ids, ``out`` exists, or a vector that is not finite.
+      InputError: an empty collection, repeated ids, ``out`` exists, or a vector that is not
+        finite, or sparse and negative.
     """
     check_known("dtype", dtype, vectors.DTYPES)
+    shard_docs = SHARD_DOCS[getattr(encode_fn, "kind", "dense")] if shard_docs is None else shard_docs
     check_positive("shard_docs", shard_docs)
     out, n = pathlib.Path(out), len(records)
     if not n:
@@ -219,7 +183,7 @@ def encode_corpus(
     name = (source or {}).get("fingerprint"), (source or {}).get("name")
     made_of = dict(model=model, source=name, settings=settings, side=side, dtype=dtype, shard_docs=shard_docs)
     processes.check_same("what they encode", {**made_of, "records": n})
-    parts = Parts(out, key=fingerprint(*made_of.values()), n=n, shard_docs=shard_docs)
+    parts = Parts(out, key=fingerprint(*made_of.values()), n=n, shard_docs=shard_docs, dtype=dtype)
 
     def read(rows: slice) -> tuple[slice, np.ndarray, list[np.ndarray]]:
         ids: list[str] = []
@@ -235,12 +199,12 @@ def encode_corpus(
         for rows, ids, texts in _ahead(read, parts.todo()):
             values = _encode(encode_fn, texts, max_length, tokens_per_batch, ladder, count)
             with np.errstate(over="ignore"):  # infinity is reported below
-                values = values.astype(dtype)
-            _check_finite(values, lambda row, ids=ids: f"record {ids[row].decode()!r} in {dtype}")
+                sparse = isinstance(values, SparseRows)
+                values = sparse_vectors.rounded(values, dtype) if sparse else values.astype(dtype)
+            _check(values, lambda row, ids=ids: f"record {ids[row].decode()!r} in {dtype}")
             parts.write(rows.start, values, ids)
     parts.finish(
         progress=progress,
-        dtype=dtype,
         side=side,
         normalized=normalized,
         model=model,
@@ -258,22 +222,32 @@ def _encode(
     tokens_per_batch: int | None,
     ladder: Sequence[int] | None,
     count: Callable[[int, int], None],
-) -> Float[np.ndarray, "n d"]:
+) -> np.ndarray | SparseRows:
     """The vectors of tokenised texts, in their order."""
+    if isinstance(encode_fn, BagOfWords):
+        count(len(texts), sum(map(len, texts)))
+        return encode_fn.rows(texts)
+    sparse = getattr(encode_fn, "kind", "dense") == "sparse"
     suited_tokens, suited_ladder = getattr(encode_fn, "suited", suited(jax.default_backend()))
     tokens_per_batch = suited_tokens if tokens_per_batch is None else tokens_per_batch
     ladder = suited_ladder if ladder is None else ladder
     lengths = np.array([len(t) for t in texts])
     empty = np.zeros(0, np.int32)
     out: np.ndarray | None = None
+    parts: list[SparseRows] = []
+    places: list[np.ndarray] = []
     running: tuple[np.ndarray, Any] | None = None
 
     def collect() -> None:
         nonlocal out
         rows, values = running
-        values = np.asarray(values)[: len(rows)].astype(np.float32)
-        out = np.empty((len(texts), values.shape[1]), np.float32) if out is None else out
-        out[rows] = values
+        values = np.asarray(values)[: len(rows)].astype(np.float32, copy=False)
+        if sparse:
+            parts.append(sparse_vectors.from_dense(values))
+            places.append(rows)
+        else:
+            out = np.empty((len(texts), values.shape[1]), np.float32) if out is None else out
+            out[rows] = values
         count(len(rows), int(lengths[rows].sum()))
 
     for rows, length, size in plan(
@@ -285,7 +259,7 @@ def _encode(
             collect()
         running = (rows, values)
     collect()
-    return out
+    return sparse_vectors.in_order(parts, places) if sparse else out
 
 
 def _ahead(read: Callable[[Any], Any], todo: Iterator[Any]) -> Iterator[Any]:
@@ -318,7 +292,9 @@ def _bar(desc: str | None, total: int, done: int = 0) -> Iterator[Callable[[int,
         yield count
 
 
-def _check_finite(values: np.ndarray, name: Callable[[int], str]) -> None:
+def _check(values: np.ndarray | SparseRows, name: Callable[[int], str]) -> None:
+    if isinstance(values, SparseRows):
+        return sparse_vectors.check_weights(values, name)
     wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(wrong):
         raise InputError(

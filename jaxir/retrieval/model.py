@@ -6,40 +6,83 @@ A model is what ``jaxir.training.checkpoint.load_model`` returns: anything with 
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
-from jaxtyping import Float
 from numpy import ndarray
 
 from jaxir.checks import InputError, check_known
 from jaxir.data.prepared import Prepared
 from jaxir.files import PathLike
 from jaxir.retrieval import encode
+from jaxir.retrieval.sparse_vectors import SparseRows
+from jaxir.types import Encoder
 
 SIDES = ("doc", "query")
 
 
-def settings(model: Any, side: str = "doc") -> dict[str, Any]:
+def encoder_of(model: Any, part: str | None = None) -> Encoder:
+    """The model's encoder, or the ``part`` of a hybrid.
+
+    Raises:
+      InputError: a hybrid and no part, a part that it does not have, or a part of what is no hybrid.
+    """
+    encoder = model.encoder
+    if encoder.kind != "hybrid":
+        if part not in (None, encoder.kind):
+            raise InputError(f"part {part!r} is of a hybrid; this encoder is {encoder.kind}: leave it out")
+        return encoder
+    if part is None:
+        parts = " or ".join(f"--part={name}" for name in encoder.parts)
+        raise InputError(f"the encoder is a hybrid, its parts are encoded one by one: add {parts}")
+    check_known("part of the encoder", part, encoder.parts)
+    return encoder.parts[part]
+
+
+def settings(model: Any, side: str = "doc", part: str | None = None) -> dict[str, Any]:
     """How a text of this side becomes tokens; encodings with other settings are not comparable."""
     facts = {"prefix": model.config["prefixes"][side], "max_length": model.config["max_length"][side]}
+    if model.encoder.kind == "hybrid":
+        facts["part"] = part
     return facts | ({"doc_text": model.config["data"]["doc_text"]} if side == "doc" else {})
 
 
-def encode_queries(
-    model: Any, texts: Sequence[str], *, mesh: Mesh | None = None, desc: str | None = None
-) -> Float[ndarray, "n d"]:
-    """The vectors of query texts."""
-    how = settings(model, "query")
-    return encode.encode_texts(
-        encode.make_encode_fn(model.encoder, model.params, side="query", mesh=mesh),
-        texts,
-        encode.make_tokenize_fn(model.tokenizer, prefix=how["prefix"], max_length=how["max_length"]),
+QueryFn = Callable[[Sequence[str]], Any]
+"""Texts -> their vectors [n, d], float32: an array, or sparse rows of a sparse encoder."""
+
+
+def make_query_fn(
+    model: Any, *, part: str | None = None, mesh: Mesh | None = None, desc: str | None = None
+) -> QueryFn:
+    """The encoder of query texts, compiled once for all calls.
+
+    Queries that are bags of words (``Encoder.table``) are encoded without a device: the table is read here.
+    """
+    how = settings(model, "query", part)
+    return functools.partial(
+        encode.encode_texts,
+        encode.make_encode_fn(encoder_of(model, part), model.params, side="query", mesh=mesh),
+        tokenize_fn=encode.make_tokenize_fn(
+            model.tokenizer, prefix=how["prefix"], max_length=how["max_length"]
+        ),
         max_length=how["max_length"],
         desc=desc,
     )
+
+
+def encode_queries(
+    model: Any,
+    texts: Sequence[str],
+    *,
+    part: str | None = None,
+    mesh: Mesh | None = None,
+    desc: str | None = None,
+) -> ndarray | SparseRows:
+    """The vectors of query texts: :func:`make_query_fn` for one call."""
+    return make_query_fn(model, part=part, mesh=mesh, desc=desc)(texts)
 
 
 def encode_prepared(
@@ -49,6 +92,7 @@ def encode_prepared(
     *,
     side: str = "doc",
     split: str | None = None,
+    part: str | None = None,
     model_path: PathLike | None = None,
     mesh: Mesh | None = None,
     **options: Any,
@@ -57,6 +101,7 @@ def encode_prepared(
 
     Args:
       split: of the queries; documents have none.
+      part: which representation of a hybrid encoder ("dense" or "sparse").
       model_path: the model's work directory, for the manifest: search finds the model by it.
       options: of :func:`jaxir.retrieval.encode.encode_corpus`.
 
@@ -70,15 +115,15 @@ def encode_prepared(
         )
     if side == "query":
         check_known(f"split of {prepared.name}", split or "", prepared.queries)
-    how = settings(model, side)
+    encoder, how = encoder_of(model, part), settings(model, side, part)
     encode.encode_corpus(
-        encode.make_encode_fn(model.encoder, model.params, side=side, mesh=mesh),
+        encode.make_encode_fn(encoder, model.params, side=side, mesh=mesh),
         prepared.docs if side == "doc" else prepared.queries[split],
         out,
         encode.make_tokenize_fn(model.tokenizer, prefix=how["prefix"], max_length=how["max_length"]),
         text_fn=encode.make_text_fn(how.get("doc_text", "text")),
         side=side,
-        normalized=model.encoder.normalized,
+        normalized=encoder.normalized,
         model=model.fingerprint,
         model_path=None if model_path is None else os.path.abspath(model_path),
         source={

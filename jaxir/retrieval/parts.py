@@ -14,13 +14,12 @@ import shutil
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
 from tqdm import tqdm
 
 from jaxir import processes
 from jaxir.checks import InputError
 from jaxir.files import PathLike, fingerprint
-from jaxir.retrieval.shards import Shards
+from jaxir.retrieval.shards import Rows, Shards
 from jaxir.retrieval.vectors import row_blocks
 
 
@@ -31,15 +30,17 @@ class Parts:
       key: names everything that the vectors depend on; a partial result of another key is not continued.
       n: rows in all.
       shard_docs: rows per shard.
+      dtype: of the stored vectors.
 
     Raises:
       InputError: the directory of ``out`` is not writable, or not the same for all processes.
     """
 
-    def __init__(self, out: PathLike, *, key: str, n: int, shard_docs: int):
+    def __init__(self, out: PathLike, *, key: str, n: int, shard_docs: int, dtype: str = "float32"):
         self._out, self._key, self._n, self._shard_docs = pathlib.Path(out), key, n, shard_docs
+        self._dtype = dtype
         processes.shared_directory(self._out.parent)
-        self._whole = Shards(out, key=key, n=n) if processes.is_first() else None
+        self._whole = Shards(out, key=key, n=n, dtype=dtype) if processes.is_first() else None
         joined = processes.from_first("joined", self._whole.done if self._whole else None)
         self.rows = self._rows_of(processes.index())
         self._own: Shards | None = self._whole
@@ -62,7 +63,7 @@ class Parts:
         shards = row_blocks(self._n, self._shard_docs)
         return (s for s in shards if self.rows.start + self.done <= s.start < self.rows.stop)
 
-    def write(self, start: int, values: Float[np.ndarray, "b d"], ids: np.ndarray) -> None:
+    def write(self, start: int, values: Rows, ids: np.ndarray) -> None:
         """Writes the rows from ``start`` on, which is where the last shard ended."""
         if self._own is not None:
             self._own.write(start - self.rows.start, values, ids)
@@ -117,5 +118,6 @@ class Parts:
             self._out,
             key=fingerprint(self._key, rows.start, rows.stop),
             n=rows.stop - rows.start,
+            dtype=self._dtype,
             part=f"{process}-of-{processes.count()}",
         )

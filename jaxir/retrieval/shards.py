@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxir.checks import InputError
 from jaxir.files import PathLike, read_json, write_json, write_manifest
+from jaxir.retrieval import sparse_vectors, vectors
 from jaxir.retrieval.ids import check_unique
+from jaxir.retrieval.sparse_vectors import SparseRows
 from jaxir.retrieval.vectors import open_array, save_array, write_header
 
 PROGRESS = "encoding.json"
+
+Rows = np.ndarray | SparseRows
+"""[b, d], dense or sparse: all of one directory are the same."""
 
 
 class Shards:
@@ -29,18 +33,20 @@ class Shards:
     Args:
       key: names everything that the vectors depend on.
       n: rows in all.
+      dtype: of the vectors as they are stored; sparse rows in memory are always float32.
       part: names the part of one process, which lies in ``.NAME.partial.PART``.
     """
 
-    def __init__(self, out: PathLike, *, key: str, n: int, part: str = ""):
+    def __init__(self, out: PathLike, *, key: str, n: int, part: str = "", dtype: str = "float32"):
         self.out = pathlib.Path(out)
         self.path = self.place(out, part)
-        self.key, self.n = key, n
+        self.key, self.n, self.dtype = key, n, dtype
         self.done, self.dim = 0, 0
+        self.nnz: int | None = None  # weights that are written; None where rows are dense
         if (self.path / PROGRESS).is_file():
             saved = read_json(self.path / PROGRESS)
             if saved.get("key") == key and saved.get("n") == n:
-                self.done, self.dim = saved["done"], saved["dim"]
+                self.done, self.dim, self.nnz = saved["done"], saved["dim"], saved.get("nnz")
         if not self.done:
             shutil.rmtree(self.path, ignore_errors=True)
             (self.path / "ids").mkdir(parents=True)
@@ -51,29 +57,39 @@ class Shards:
         out = pathlib.Path(out)
         return out.parent / (f".{out.name}.partial" + (f".{part}" if part else ""))
 
-    def read(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def read(self) -> Iterator[tuple[int, Rows, np.ndarray]]:
         """(first row, vectors, ids) of each shard that is done, memory-mapped, in order of rows."""
-        values = open_array(self.path / "vectors.npy")
+        sparse = self.nnz is not None
+        arrays = [
+            open_array(self.path / name) for name in (sparse_vectors.FILES if sparse else [vectors.FILE])
+        ]
         for file in sorted((self.path / "ids").iterdir()):
             start, ids = int(file.stem), open_array(file)
             if start < self.done:
-                yield start, values[start : start + len(ids)], ids
+                stop = start + len(ids)
+                yield (
+                    start,
+                    sparse_vectors.slice_of(*arrays, start, stop, self.dim)
+                    if sparse
+                    else arrays[0][start:stop],
+                    ids,
+                )
 
-    def write(self, start: int, values: Float[np.ndarray, "b d"], ids: np.ndarray) -> None:
+    def write(self, start: int, values: Rows, ids: np.ndarray) -> None:
         """Writes the rows from ``start`` on, which is where the last shard ended."""
         self.dim = values.shape[1]
         save_array(self.path / "ids" / f"{start:012}.npy", ids)
-        with (self.path / "vectors.npy").open("r+b" if start else "wb") as file:
-            begin = write_header(file, (self.n, self.dim), values.dtype)
-            file.seek(begin + start * self.dim * values.itemsize)
-            file.write(np.ascontiguousarray(values))
-            file.flush()
-            os.fsync(file.fileno())
-        self.done = start + len(values)
-        saved = {"key": self.key, "n": self.n, "done": self.done, "dim": self.dim}
+        if isinstance(values, SparseRows):
+            self.nnz = sparse_vectors.write_rows(
+                self.path, values, start=start, n=self.n, nnz=self.nnz or 0, dtype=self.dtype
+            )
+        else:
+            vectors.write_rows(self.path, values, start=start, n=self.n)
+        self.done = start + values.shape[0]
+        saved = {"key": self.key, "n": self.n, "done": self.done, "dim": self.dim, **self._sparse()}
         write_json(self.path / PROGRESS, saved)
 
-    def finish(self, *, dtype: str, **facts: Any) -> None:
+    def finish(self, **facts: Any) -> None:
         """Joins the ids, writes the manifest, and gives the directory its final name.
 
         Raises:
@@ -84,12 +100,16 @@ class Shards:
         check_unique(open_array(self.path / "ids.npy"), "the collection")
         shutil.rmtree(self.path / "ids", ignore_errors=True)
         (self.path / "manifest.json").unlink(missing_ok=True)
-        write_manifest(self.path, "vectors", n=self.n, dim=self.dim, dtype=dtype, **facts)
+        layout = {"layout": "sparse", **self._sparse()} if self._sparse() else {}
+        write_manifest(self.path, "vectors", n=self.n, dim=self.dim, dtype=self.dtype, **layout, **facts)
         if self.out.is_dir():
             shutil.rmtree(self.out)
         elif self.out.exists():
             self.out.unlink()
         os.replace(self.path, self.out)
+
+    def _sparse(self) -> dict[str, int]:
+        return {} if self.nnz is None else {"nnz": self.nnz}
 
     def _join_ids(self) -> None:
         parts = [open_array(file) for file in sorted((self.path / "ids").iterdir())]

@@ -6,6 +6,7 @@ read memory-mapped, so that a collection need not fit in memory.
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
@@ -18,6 +19,7 @@ from jaxir.files import PathLike, new_directory, read_manifest, write_manifest
 from jaxir.retrieval.ids import check_unique, pack_ids
 
 DTYPES = ("float32", "float16")
+FILE = "vectors.npy"
 
 
 class Vectors(NamedTuple):
@@ -33,11 +35,15 @@ def read(path: PathLike) -> Vectors:
     """Opens a vectors directory.
 
     Raises:
-      InputError: not one, torn, or the arrays contradict the manifest.
+      InputError: not one, sparse vectors, torn, or the arrays contradict the manifest.
     """
     path = pathlib.Path(path)
     manifest = read_manifest(path, "vectors")
-    values, ids = open_array(path / "vectors.npy"), open_array(path / "ids.npy")
+    if manifest.get("layout") == "sparse":
+        raise InputError(
+            f"{path} holds sparse vectors, expected dense ones: take an index of kind sparse, seismic or bmp"
+        )
+    values, ids = open_array(path / FILE), open_array(path / "ids.npy")
     expected = (manifest.get("n"), manifest.get("dim"))
     if values.shape != expected or str(values.dtype) not in DTYPES or len(ids) != len(values):
         raise InputError(
@@ -78,7 +84,7 @@ def write(
     packed = pack_ids(ids)
     check_unique(packed, "ids")
     with new_directory(path, overwrite=overwrite) as work:
-        save_array(work / "vectors.npy", values)
+        save_array(work / FILE, values)
         save_array(work / "ids.npy", packed)
         write_manifest(
             work,
@@ -92,6 +98,16 @@ def write(
             source=source,
             **facts,
         )
+
+
+def write_rows(directory: pathlib.Path, values: Float[np.ndarray, "b d"], *, start: int, n: int) -> None:
+    """Writes rows ``start`` ... of ``n`` into the array file; on return they have reached the disk."""
+    with (directory / FILE).open("r+b" if start else "wb") as file:
+        begin = write_header(file, (n, values.shape[1]), values.dtype)
+        file.seek(begin + start * values.shape[1] * values.itemsize)
+        file.write(np.ascontiguousarray(values))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def open_array(path: PathLike) -> np.ndarray:

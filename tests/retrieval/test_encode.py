@@ -222,8 +222,8 @@ def test_bad_input(tmp_path, encode_fn):
         corpus(tmp_path / "v", encode_fn, toy.Docs(3), dtype="int8")
     with pytest.raises(InputError, match="doc_text 'body'"):
         encode.make_text_fn("body")
-    with pytest.raises(InputError, match="'sparse' representations"):
-        encode.make_encode_fn(ENCODER._replace(kind="sparse"), PARAMS)
+    with pytest.raises(InputError, match="'tokens' representations"):
+        encode.make_encode_fn(ENCODER._replace(kind="tokens"), PARAMS)
     with pytest.raises(InputError, match="shard_docs is 0"):
         corpus(tmp_path / "v", encode_fn, toy.Docs(3), shard_docs=0)
     assert not list(tmp_path.iterdir())

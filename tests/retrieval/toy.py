@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from jaxir.types import Doc, Encoder, Reps
 
@@ -71,3 +72,36 @@ def small_disk(path, megabytes):
         yield path
     finally:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def sparse_encoder():
+    """The number of times that each token occurs, times its weight (0 for some), as a SPLADE head would."""
+
+    def init(key):
+        weights = jax.random.uniform(key, (VOCABULARY,))
+        return {"weights": jnp.where(weights > 0.2, weights, 0)}
+
+    def encode(params, tokens, *, side="query", layers=None, key=None):
+        rows = jnp.asarray(tokens.ids).reshape(-1, tokens.ids.shape[-1])
+        real = jnp.asarray(tokens.mask).reshape(rows.shape)
+        counts = jnp.zeros((len(rows), VOCABULARY)).at[jnp.arange(len(rows))[:, None], rows].add(real)
+        counts = counts.reshape(*tokens.ids.shape[:-1], VOCABULARY)
+        return Reps(counts * params["weights"])
+
+    return Encoder(init, encode, "sparse", VOCABULARY)
+
+
+def sparse_of(params, texts):
+    """The reference: [n, VOCABULARY]."""
+    counts = [np.bincount(ids, minlength=VOCABULARY) for ids in tokenize(texts)]
+    return np.stack(counts) * np.asarray(params["weights"])
+
+
+def random_rows(n, dim, per_row, seed=0):
+    """Sparse rows of about ``per_row`` terms of very different frequencies."""
+    rng = np.random.default_rng(seed)
+    columns = np.minimum(rng.pareto(0.7, (n, per_row)) * 3, dim - 1).astype(int)
+    flat = np.unique(np.arange(n)[:, None] * dim + columns)
+    indptr = np.searchsorted(flat, np.arange(n + 1) * dim)
+    values = rng.gamma(2, 0.4, len(flat)).astype(np.float32)
+    return csr_array((values, flat % dim, indptr), shape=(n, dim))
