@@ -8,7 +8,9 @@
 It looks at: tokenizer against model, unknown tokens, cut texts, NaN, collapsed or constant embeddings,
 lengths against the metric, padding, prefixes, documents as queries, judgements that point nowhere, the
 perfect run's score, fingerprints of model and index, stored vectors against the model, and the recall of
-an approximate index. Exit code: 0, 1 if something failed, 2 for a mistake in the command.
+an approximate index. Of sparse encoders: texts without active terms or with half of the vocabulary, terms
+that are heavy in every text, vocabulary that is never used, special tokens that are active.
+Exit code: 0, 1 if something failed, 2 for a mistake in the command.
 """
 
 from __future__ import annotations

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from jaxir.evaluation import doctor, sparse_checks
+
+
+@pytest.fixture
+def sound():
+    rng = np.random.default_rng(0)
+    return rng.random((40, 200)) * (rng.random((40, 200)) < 0.05)
+
+
+def level(findings):
+    return findings[0].level
+
+
+def test_sound_rows_pass(sound):
+    rows = csr_array(sound)
+    occurring = np.arange(150)
+    for found in (
+        sparse_checks.numbers(rows),
+        sparse_checks.active_terms(rows),
+        sparse_checks.sinks(rows),
+        sparse_checks.dead_vocabulary(rows, occurring),
+        sparse_checks.special_terms(csr_array(np.pad(sound, ((0, 0), (3, 0)))), (0, 1, 2)),
+    ):
+        assert level(found) == "ok", found
+
+
+@pytest.mark.parametrize(("value", "sentence"), [(np.nan, "3 of 40 hold NaN"), (-0.5, "below 0")])
+def test_numbers_that_no_index_takes(sound, value, sentence):
+    sound[[1, 5, 9], 7] = value
+    (found,) = sparse_checks.numbers(csr_array(sound))
+    assert (found.level, sentence in found.message) == ("fail", True)
+
+
+def test_empty_and_dense_texts(sound):
+    sound[:2] = 0
+    assert level(sparse_checks.active_terms(csr_array(sound))) == "warn"
+    sound[:10] = 0
+    (found,) = sparse_checks.active_terms(csr_array(sound))
+    assert (found.level, "10 of 40 have no active term" in found.message) == ("fail", True)
+    (found,) = sparse_checks.active_terms(csr_array(np.ones((4, 30))))
+    assert (found.level, "4 of 4 activate more than half" in found.message) == ("fail", True)
+
+
+def test_a_sink_is_named(sound):
+    sound[:, 17] = 0.3  # in every text, but with little weight
+    assert level(sparse_checks.sinks(csr_array(sound))) == "ok"
+    sound[:, 17] = 1.5
+    (found,) = sparse_checks.sinks(csr_array(sound), lambda j: f"term{j}")
+    assert "'term17' (100% of the largest weight)" in found.message
+    assert found.level == "warn"
+    sound[:, 18:24] = 1.4
+    (found,) = sparse_checks.sinks(csr_array(sound))
+    assert (found.level, "and 2 more" in found.message) == ("fail", True)
+
+
+def test_dead_vocabulary(sound):
+    sound[:, :80] = 0
+    (found,) = sparse_checks.dead_vocabulary(csr_array(sound), np.arange(100))
+    assert (found.level, "of the tokens that occur in them 8" in found.message) == ("warn", True)
+    assert level(sparse_checks.dead_vocabulary(csr_array(sound), np.arange(85))) == "fail"
+
+
+def test_special_tokens(sound):
+    sound[:, 1] = 1.0
+    (found,) = sparse_checks.special_terms(csr_array(sound), (1,), lambda j: "[CLS]")
+    assert (found.level, "'[CLS]' in 100%" in found.message) == ("warn", True)
+
+
+def test_a_sparse_model_is_examined(sparse_model, toy):
+    docs, queries = [d.text for d in toy.docs], [q.text for q in toy.queries["test"]]
+    found = {f.check: f for f in doctor.check_model(sparse_model, docs, queries)}
+    untrained = {"documents: dead vocabulary", "self-retrieval: documents as queries"}
+    assert {c for c, f in found.items() if f.level == "fail"} <= untrained, found
+    assert "from 50 to 50" in found["documents: active terms"].message  # top_k
+    assert {"documents: sinks", "documents: special tokens", "queries: active terms", "padding"} <= set(found)
+    # Without its pruning an untrained head is dense.
+    from jaxir.models.sparse import splade
+
+    whole = splade(sparse_model.encoder.dim, layers=1, dim=16, heads=2)
+    params = {k: v for k, v in sparse_model.params.items() if k != "query_weights"}
+    params["mlm"] = {**params["mlm"], "bias": params["mlm"]["bias"] + 1}
+    findings = doctor.check_model(sparse_model._replace(encoder=whole, params=params), docs, queries)
+    assert {"documents: active terms"} <= {f.check for f in findings if f.level == "fail"}
