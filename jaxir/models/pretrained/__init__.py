@@ -3,10 +3,11 @@
 load, read  folder or hub name -> encoder, parameters, tokenizer       families/  one file per architecture
 export      the way back: a sentence-transformers folder, or our own   names      parameter <-> tensor
 modules     what a sentence-transformers folder says                   weights    safetensors, streamed
-hub         names -> folders
+hub         names -> folders                                           *sparse*   SparseEncoder folders
 """
 
+from jaxir.models.pretrained.assembling import Pretrained
 from jaxir.models.pretrained.exporting import export
-from jaxir.models.pretrained.reading import Pretrained, load, read
+from jaxir.models.pretrained.reading import load, read
 
 __all__ = ["Pretrained", "export", "load", "read"]

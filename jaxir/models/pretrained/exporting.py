@@ -11,24 +11,16 @@ import jax
 import jaxir
 from jaxir.checks import InputError, check_known
 from jaxir.files import PathLike, new_directory, write_json, write_text
-from jaxir.models.config import TransformerConfig
-from jaxir.models.pretrained import families, modules, weights
-from jaxir.models.pretrained.names import Tensor, under
-from jaxir.models.pretrained.reading import OWN, STATIC, TRANSFORMER
+from jaxir.models.pretrained import modules, weights
+from jaxir.models.pretrained.assembling import OWN, SPLADE, STATIC, TRANSFORMER, config_of
+from jaxir.models.pretrained.exporting_sparse import one_side, write_sparse
+from jaxir.models.pretrained.names import Tensor
+from jaxir.models.pretrained.writing import cannot, write_modules, write_trunk
 from jaxir.models.towers import SIDES, Linear, linear_maps
 from jaxir.trees import named
 from jaxir.types import Params
 
 FORMATS = ("sentence-transformers", "jaxir")
-
-# What a tokenizer's special tokens are for, by how they are written.
-ROLES = {
-    "unk_token": ("[UNK]", "<unk>"),
-    "pad_token": ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>"),
-    "cls_token": ("[CLS]", "<s>", "<bos>"),
-    "sep_token": ("[SEP]", "</s>", "<eos>"),
-    "mask_token": ("[MASK]", "<mask>"),
-}
 
 
 def export(
@@ -41,6 +33,7 @@ def export(
     prompts: Mapping[str, str] | None = None,
     max_length: int | None = None,
     side: str | None = None,
+    head: Mapping[str, Any] | None = None,
     card: str = "",
     overwrite: bool = False,
 ) -> None:
@@ -57,6 +50,8 @@ def export(
       prompts: {"query": ..., "doc": ...}, the instructions put before texts.
       max_length: tokens beyond which a text is cut.
       side: which of two separate towers; a sentence-transformers folder holds one.
+      head: of a dense encoder whose params["mlm"] shall go with it: their arguments of MlmHead, as
+        ``read(..., mlm=True).head`` has them. A sparse encoder's head always goes with it.
       card: the text of README.md.
 
     Raises:
@@ -79,16 +74,14 @@ def export(
         elif spec["fn"] == STATIC:
             _static(folder, spec, params, tokenizer, prompts)
         elif spec["fn"] == TRANSFORMER:
-            _transformer(folder, spec, params, tokenizer, prompts, max_length)
+            _transformer(folder, spec, params, tokenizer, prompts, max_length, head)
+        elif spec["fn"] == SPLADE:
+            write_sparse(folder, spec, params, tokenizer, prompts, max_length)
         else:
-            raise _cannot(f"it is made by {spec['fn']}")
+            raise cannot(f"it is made by {spec['fn']}")
         write_text(
             folder / "README.md", card or f"# A text encoder\n\nWritten by jaxir {jaxir.__version__}.\n"
         )
-
-
-def _cannot(why: str) -> InputError:
-    return InputError(f"sentence-transformers cannot say this encoder: {why}. Use --to=jaxir")
 
 
 def _one_tower(spec: dict[str, Any], params: Params, side: str | None, to: str) -> tuple[dict, Params]:
@@ -97,8 +90,8 @@ def _one_tower(spec: dict[str, Any], params: Params, side: str | None, to: str) 
         check_known("side", side, SIDES)
         if not separate:
             raise InputError(f"side={side!r}: this encoder has one tower for both sides")
-        return {**spec, "towers": "tied"}, params[side]
-    if separate and to != "jaxir":
+        return {**spec, "towers": "tied", **one_side(spec, side)}, params[side]
+    if separate and to != "jaxir" and spec["fn"] != SPLADE:
         raise InputError(
             "this encoder has a tower for each side and a sentence-transformers folder holds one: export "
             "both, with --side=query and --side=doc"
@@ -113,27 +106,14 @@ def _transformer(
     tokenizer: Any,
     prompts: Mapping[str, str],
     max_length: int | None,
+    head: Mapping[str, Any] | None,
 ) -> None:
-    config = TransformerConfig(
-        **{k: v for k, v in spec.items() if k in TransformerConfig.__dataclass_fields__}
-    )
-    found = families.that_can_say(config)
-    if found is None:
-        raise _cannot("no architecture known to transformers has its trunk" + _nearly(config))
-    family, hf = found
-    name = family.ARCHITECTURE if hasattr(family, "ARCHITECTURE") else family.architecture(hf)
-    leaves = named(params)
-    dtype = str(next(iter(leaves.values())).dtype)
-    pad = {} if "pad_token_id" in hf else {"pad_token_id": tokenizer.pad_id}
-    write_json(folder / "config.json", {"architectures": [name], **hf, **pad, "torch_dtype": dtype})
-    table = under("trunk", family.names(config))
-    weights.save(folder / weights.SINGLE, weights.stored_tensors(table, leaves))
-    length = max_length or (config.max_positions if config.positions == "learned" else None)
-    _tokenizer_files(folder, tokenizer, length)
+    config, leaves = config_of(spec), named(params)
+    write_trunk(folder, config, leaves, tokenizer, max_length, head=head)
 
     pooling = spec.get("pooling", "mean")
     if callable(pooling):
-        raise _cannot("its pooling is a function")
+        raise cannot("its pooling is a function")
     listed = [("", "Transformer"), ("1_Pooling", "Pooling")]
     names = [pooling] if isinstance(pooling, str) else list(pooling)
     write_json(folder / "1_Pooling" / "config.json", _pooling_config(names, config.dim))
@@ -145,15 +125,7 @@ def _transformer(
         width = one.features
     if spec.get("normalize", True):
         listed.append((f"{len(listed)}_Normalize", "Normalize"))
-    _finish(folder, listed, prompts)
-
-
-def _nearly(config: TransformerConfig) -> str:
-    if config.causal is False and config.norm == "rmsnorm" and config.positions == "rotary":
-        return " (a decoder's trunk made bidirectional)"
-    if config.positions == "rotary" and config.first_norm and config.embedding_norm:
-        return " (ModernBERT's would be it with first_norm=False)"
-    return ""
+    write_modules(folder, listed, prompts)
 
 
 def _pooling_config(names: list[str], width: int) -> dict[str, Any]:
@@ -183,11 +155,9 @@ def _static(
     folder: pathlib.Path, spec: Mapping[str, Any], params: Params, tokenizer: Any, prompts: Mapping[str, str]
 ) -> None:
     if tokenizer.head or tokenizer.tail:
-        raise _cannot("its StaticEmbedding puts no special tokens around a text, and this tokenizer does")
+        raise cannot("its StaticEmbedding puts no special tokens around a text, and this tokenizer does")
     if spec.get("token_weights", True) or spec.get("projection"):
-        raise _cannot(
-            "its StaticEmbedding is a plain mean of embeddings (token_weights=False, no projection)"
-        )
+        raise cannot("its StaticEmbedding is a plain mean of embeddings (token_weights=False, no projection)")
     listed = [("0_StaticEmbedding", "StaticEmbedding")]
     place = folder / listed[0][0]
     place.mkdir()
@@ -198,47 +168,4 @@ def _static(
     tokenizer.save(place / "tokenizer.json")
     if spec.get("normalize", True):
         listed.append(("1_Normalize", "Normalize"))
-    _finish(folder, listed, prompts)
-
-
-def _finish(folder: pathlib.Path, listed: list[tuple[str, str]], prompts: Mapping[str, str]) -> None:
-    for path, _ in listed:
-        (folder / path).mkdir(exist_ok=True)
-    write_json(
-        folder / modules.MODULES,
-        [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for i, (path, kind) in enumerate(listed)
-        ],
-    )
-    facts = {
-        "__version__": {"jaxir": jaxir.__version__},
-        "model_type": "SentenceTransformer",
-        "prompts": {"query": prompts["query"], "document": prompts["doc"]},
-        "default_prompt_name": None,
-        "similarity_fn_name": "cosine" if listed[-1][1] == "Normalize" else "dot",
-    }
-    write_json(folder / modules.FACTS, facts)
-
-
-def _tokenizer_files(folder: pathlib.Path, tokenizer: Any, max_length: int | None) -> None:
-    tokenizer.save(folder / "tokenizer.json")
-    vocab = tokenizer.backend.get_vocab(with_added_tokens=True)
-    roles = {role: next((t for t in written if t in vocab), None) for role, written in ROLES.items()}
-    roles["pad_token"] = tokenizer.backend.id_to_token(tokenizer.pad_id) or roles["pad_token"]
-    roles = {role: token for role, token in roles.items() if token is not None}
-    limit = {} if max_length is None else {"model_max_length": max_length}
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_input_names": ["input_ids", "attention_mask"],
-            **roles,
-            **limit,
-        },
-    )
-    write_json(folder / "special_tokens_map.json", roles)
-    if max_length is not None:
-        write_json(
-            folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False}
-        )
+    write_modules(folder, listed, prompts)

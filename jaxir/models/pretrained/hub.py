@@ -24,6 +24,12 @@ FILES = (
     "[0-9]*_*/sentence_*_config.json",
     "[0-9]*_*/tokenizer*.json",
     "[0-9]*_*/model.safetensors",
+    "router_config.json",  # SparseEncoder folders with other modules for queries than for documents
+    "idf.json",
+    "query_*/*.json",
+    "query_*/model*.safetensors",
+    "document_*/*.json",
+    "document_*/model*.safetensors",
 )
 
 

@@ -33,9 +33,6 @@ ACTIVATIONS = {"Tanh": "tanh", "Identity": "identity", "ReLU": "relu", "GELU": "
 
 # What a module makes of a model that this reader cannot build (yet).
 NOT_YET = {
-    "MLMTransformer": "a learned sparse model",
-    "SpladePooling": "a learned sparse model",
-    "SparseStaticEmbedding": "an inference-free sparse model",
     "SparseAutoEncoder": "a sparse autoencoder on a dense model",
     "IDF": "an inference-free sparse model",
     "Router": "a model with different modules for queries and documents",
@@ -77,14 +74,14 @@ def describe(folder: pathlib.Path) -> Described:
     if not (folder / MODULES).is_file():
         if (folder / "artifact.metadata").is_file():
             raise _not_yet(folder, "it has artifact.metadata", "a late-interaction model")
-        return Described(folder, {}, (), prompts_of(facts), _max_length(folder), False)
-    listed = [(m["type"].rpartition(".")[2], folder / m.get("path", "")) for m in read_json(folder / MODULES)]
-    for name, _ in listed:
+        return Described(folder, {}, (), prompts_of(facts), max_length(folder), False)
+    found = listed(folder)
+    for name, _ in found:
         if name in NOT_YET:
             raise _not_yet(folder, f"it has the module {name}", NOT_YET[name])
-    names = [name for name, _ in listed if name != "Dropout"]  # does nothing outside of training
-    places = dict(listed)
-    dense = tuple(path for name, path in listed if name == "Dense")
+    names = [name for name, _ in found if name != "Dropout"]  # does nothing outside of training
+    places = dict(found)
+    dense = tuple(path for name, path in found if name == "Dense")
     if names[0] == "StaticEmbedding" and names[1:] in ([], ["Normalize"]):
         head = {"normalize": "Normalize" in names}
         static = places["StaticEmbedding"]
@@ -101,7 +98,12 @@ def describe(folder: pathlib.Path) -> Described:
         "projection": tuple(_dense(path) for path in dense) or None,
         "normalize": "Normalize" in names,
     }
-    return Described(trunk, head, dense, prompts_of(facts), _max_length(trunk), _lowercase(trunk))
+    return Described(trunk, head, dense, prompts_of(facts), max_length(trunk), lowercase(trunk))
+
+
+def listed(folder: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
+    """The class name and the folder of each module, in order."""
+    return [(m["type"].rpartition(".")[2], folder / m.get("path", "")) for m in read_json(folder / MODULES)]
 
 
 def _not_yet(folder: pathlib.Path, sign: str, what: str) -> InputError:
@@ -157,17 +159,20 @@ def prompts_of(facts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _sentence_config(folder: pathlib.Path) -> dict[str, Any]:
+def sentence_config(folder: pathlib.Path) -> dict[str, Any]:
+    """sentence_bert_config.json, or what stands in its place; {} without one."""
     files = sorted(folder.glob("sentence_*_config.json"))
     return read_json(files[0]) if files else {}
 
 
-def _lowercase(folder: pathlib.Path) -> bool:
-    return bool(_sentence_config(folder).get("do_lower_case", False))
+def lowercase(folder: pathlib.Path) -> bool:
+    """Whether texts are lower-cased before the tokenizer sees them."""
+    return bool(sentence_config(folder).get("do_lower_case", False))
 
 
-def _max_length(folder: pathlib.Path) -> int | None:
-    given = _sentence_config(folder).get("max_seq_length")
+def max_length(folder: pathlib.Path) -> int | None:
+    """The longest text in tokens that the folder names."""
+    given = sentence_config(folder).get("max_seq_length")
     if given is None and (folder / "tokenizer_config.json").is_file():
         given = read_json(folder / "tokenizer_config.json").get("model_max_length")
     return int(given) if given is not None and given < 1_000_000 else None  # 1e30 stands for none

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,33 +15,30 @@ from jaxir.config import TRUSTED, build
 from jaxir.files import PathLike, fingerprint, read_json
 from jaxir.models.config import DTYPES, TransformerConfig
 from jaxir.models.mlm import MlmHead
-from jaxir.models.pretrained import families, hub, modules, weights
+from jaxir.models.pretrained import families, hub, modules, sparse_modules, weights
+from jaxir.models.pretrained.assembling import (
+    OWN,
+    SPLADE,
+    STATIC,
+    TRANSFORMER,
+    Pretrained,
+    assemble,
+    check_vocabulary,
+    config_of,
+    open_tokenizer,
+)
 from jaxir.models.pretrained.names import Tensor, under
+from jaxir.models.pretrained.reading_sparse import check_changes, of_own, read_sparse
 from jaxir.models.towers import SIDES, linear_maps
 from jaxir.trees import named
 from jaxir.types import Encoder, Params
-
-TRANSFORMER, STATIC = "jaxir.models.encoder:transformer", "jaxir.models.static:static"
-OWN = "jaxir"  # the key of config.json under which our own format keeps its facts
 
 # Encoder arguments that may differ from the folder's: they change no tensor, or say which are read.
 CHANGES = (
     *("pooling", "projection", "normalize", "towers"),
     *("layers", "causal", "windows", "dropout", "dtype", "remat", "scan", "attention"),
+    "sparse",
 )
-
-
-class Pretrained(NamedTuple):
-    """A model read from a folder; ``jaxir.config.build(spec)`` is its encoder."""
-
-    spec: dict[str, Any]  # dict(fn=..., **arguments): what JSON can write
-    params: Params
-    tokenizer: Any  # jaxir.data.tokenizer.Tokenizer
-    prompts: dict[str, str]  # instructions by side, "" if none
-    max_length: int | None  # tokens
-    path: pathlib.Path
-    fingerprint: str
-    head: dict[str, Any] | None = None  # arguments of MlmHead, if it was asked for
 
 
 def load(
@@ -54,8 +52,9 @@ def load(
 
     Args:
       path_or_name: a folder, or a name of the Hugging Face Hub, which is downloaded once. What is read:
-        sentence-transformers folders, as they are meant to run; bare backbones (mean pooling, the last
-        token for causal ones, normalised, unless said otherwise); and ``jaxir export``'s own format.
+        sentence-transformers folders, dense and SparseEncoder ones, as they are meant to run; bare
+        backbones (mean pooling, the last token for causal ones, normalised, unless said otherwise); and
+        ``jaxir export``'s own format.
       revision: branch, tag or commit of the hub.
       dtype: "float32" or "bfloat16", of the computation and of the weights in memory.
       **options: of :func:`read`; among them encoder arguments that differ from the folder's, such as
@@ -90,6 +89,9 @@ def read(
       mlm: also read the head over the vocabulary, as params["mlm"]; ``head`` has its arguments.
       **changes: encoder arguments that differ from the folder's, of ``CHANGES``; ``layers=n`` keeps the
         first n blocks; a ``projection`` that the folder does not have starts at random.
+        ``sparse=dict(...)``, arguments of :func:`jaxir.models.sparse.splade`, makes a sparse encoder of any
+        backbone, or changes one: ``sparse=dict()`` is SPLADE on the folder's masked language model,
+        ``sparse=dict(head=dict(transform=False))`` on its token embeddings where it has no head.
 
     Raises:
       InputError: no such model, an unknown architecture or module, only pickled weights, a damaged
@@ -108,9 +110,15 @@ def read(
             f"{folder} is a work directory of jaxir train: jaxir.training.checkpoint.load_model reads it, "
             "and jaxir export makes a model folder of it"
         )
+    arguments = changes.pop("sparse", None)
     if _is_own(folder):
-        return _read_own(folder, changes, store, shardings)
-    described = modules.describe(folder)
+        return _read_own(folder, changes, arguments, store, shardings)
+    said = sparse_modules.find(folder)
+    described = modules.describe(folder) if said is None else said.described
+    if said is not None or arguments is not None:
+        if described.static is not None:
+            raise InputError(f"{folder} is a static encoder, without a trunk for a sparse one")
+        return read_sparse(described, said, arguments or {}, changes, store, shardings, ignore=tuple(ignore))
     if described.static is not None:
         return _read_static(described, changes, store, shardings)
     return _read_transformer(described, changes, store, shardings, ignore=tuple(ignore), mlm=mlm)
@@ -137,9 +145,7 @@ def _read_transformer(
     spec = {"fn": TRANSFORMER, **trunk, **head, **changes}
     if spec["layers"] > whole.layers:
         raise InputError(f"layers={spec['layers']}: {folder} has {whole.layers}")
-    config = TransformerConfig(
-        **{k: v for k, v in spec.items() if k in TransformerConfig.__dataclass_fields__}
-    )
+    config = config_of(spec)
 
     opened = weights.open_folder(folder, prefixes=family.PREFIXES, renames=family.RENAMES)
     encoder = build(spec, allow=TRUSTED)
@@ -166,13 +172,9 @@ def _read_transformer(
     sources = {path: (opened, tensor) for path, tensor in table.items()}
     if "projection" not in changes:
         sources |= _dense_sources(described, flat, head)
-    params = _assemble(shapes, sources, encoder, dtype, shardings)
-    tokenizer = _tokenizer(folder, described.lowercase)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise InputError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the weights have "
-            f"{config.vocab_size} embeddings; they do not belong together"
-        )
+    params = assemble(shapes, sources, encoder, dtype, shardings)
+    tokenizer = open_tokenizer(folder, described.lowercase)
+    check_vocabulary(folder, tokenizer, config.vocab_size)
     limits = [n for n in (described.max_length, encoder.max_length) if n is not None]
     return Pretrained(
         spec,
@@ -226,16 +228,28 @@ def _read_static(
     if spec.get("towers", "tied") == "separate":
         table = {f"{side}/embedding": tensor for side in SIDES for tensor in table.values()}
     weights.check(opened, table, flat, known=(), ignore=())
-    params = _assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)
-    tokenizer = _tokenizer(folder, False, special=False)
+    params = assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)
+    tokenizer = open_tokenizer(folder, False, special=False)
     name = fingerprint(spec, tokenizer.fingerprint, weights.fingerprint(opened))
     return Pretrained(spec, params, tokenizer, described.prompts, described.max_length, folder, name)
 
 
-def _read_own(folder: pathlib.Path, changes: Mapping[str, Any], dtype: Any, shardings: Any) -> Pretrained:
+def _read_own(
+    folder: pathlib.Path,
+    changes: Mapping[str, Any],
+    sparse: Mapping[str, Any] | None,
+    dtype: Any,
+    shardings: Any,
+) -> Pretrained:
     facts = read_json(folder / "config.json")[OWN]
     spec = dict(facts["encoder"])
-    if spec["fn"] != TRANSFORMER:
+    unwanted = [r"(^|/)layers_\d+/"] if "layers" in changes else []
+    if sparse is not None:
+        spec = of_own(spec, sparse, folder)
+        unwanted += [r"(^|/)projection\w*/", r"(^|/)mlm/", r"^query_weights$"]
+    if spec["fn"] == SPLADE:
+        check_changes(changes)
+    elif spec["fn"] != TRANSFORMER:
         changes = {k: v for k, v in changes.items() if k in ("projection", "normalize")}
     spec |= changes
     encoder = build(spec, allow=TRUSTED)
@@ -244,54 +258,13 @@ def _read_own(folder: pathlib.Path, changes: Mapping[str, Any], dtype: Any, shar
     table = {path: Tensor(path) for path in named(shapes)}
     if "projection" in changes:
         table = {path: tensor for path, tensor in table.items() if "projection" not in path}
-    unwanted = r"(^|/)(layers_\d+|projection\w*)/" if changes.keys() & {"layers", "projection"} else None
-    weights.check(opened, table, named(shapes), known=(), ignore=[unwanted] if unwanted else [])
-    params = _assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)
-    tokenizer = _tokenizer(folder, False)
+        unwanted.append(r"(^|/)projection\w*/")
+    if sparse is not None:  # what the folder does not have starts afresh
+        new = lambda path: path == "query_weights" or re.search(r"(^|/)mlm/", path)
+        table = {path: t for path, t in table.items() if path in opened.files or not new(path)}
+    weights.check(opened, table, named(shapes), known=(), ignore=unwanted)
+    params = assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)
+    tokenizer = open_tokenizer(folder, False)
     name = fingerprint(spec, tokenizer.fingerprint, weights.fingerprint(opened))
     prompts = {"query": "", "doc": "", **facts.get("prompts", {})}
     return Pretrained(spec, params, tokenizer, prompts, facts.get("max_length"), folder, name)
-
-
-def _assemble(
-    shapes: Any,
-    sources: Mapping[str, tuple[weights.Weights, Tensor]],
-    encoder: Encoder,
-    dtype: Any,
-    shardings: weights.Shardings | None,
-) -> Params:
-    """Reads every leaf into its place; what no file has (a new projection) starts at random."""
-    typed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), shapes)
-    if shardings is None:
-        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        places = jax.tree.map(lambda _: one, typed)
-    else:
-        places = shardings(typed)
-    flat_shapes, flat_places = named(typed), named(places)
-    out = {}
-    for path, leaf in flat_shapes.items():
-        if path in sources:
-            out[path] = weights.read_leaf(*sources[path], leaf, dtype, flat_places[path])
-    fresh = tuple(path for path in flat_shapes if path not in sources)
-    if fresh:
-
-        def init(key: jax.Array) -> dict[str, jax.Array]:
-            made = named(encoder.init(key))
-            return {path: made[path].astype(dtype) for path in fresh}
-
-        out |= jax.jit(init, out_shardings={p: flat_places[p] for p in fresh})(jax.random.key(0))
-    structure = jax.tree.structure(shapes)
-    return jax.tree.unflatten(structure, [out[path] for path in flat_shapes])
-
-
-def _tokenizer(folder: pathlib.Path, lowercase: bool, *, special: bool = True) -> Any:
-    # Imported here: the `tokenizers` library is not needed by those who bring their own token ids.
-    from jaxir.data import tokenizer as tokenizers
-
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise InputError(
-            f"{folder} has no tokenizer.json. Where transformers is installed, "
-            f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r}) writes one"
-        )
-    return tokenizers.load(path, lowercase=lowercase, special=special)

@@ -328,11 +328,11 @@ def test_missing_or_foreign_tokenizer(copy, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
+        ("sentence_transformers.sparse_encoder.models.SparseAutoEncoder", "SparseAutoEncoder.*cannot load"),
         (
             "sentence_transformers.sparse_encoder.models.SpladePooling",
-            "sparse.*SpladePooling.*cannot load yet",
+            "Transformer, SpladePooling, Normalize",
         ),
-        ("sentence_transformers.sparse_encoder.models.SparseStaticEmbedding", "inference-free"),
         ("pylate.models.Dense.Dense", "Transformer, Dense"),
         ("sentence_transformers.models.CNN", "Transformer, CNN"),
     ],

@@ -3,7 +3,8 @@
 Every module has
 
 - ``MODEL_TYPES``: the names it answers to in config.json;
-- ``ARCHITECTURE``, or ``architecture(hf)``: the class of transformers that an export names;
+- ``ARCHITECTURE``, or ``architecture(hf)``: the class of transformers that an export names; ``MASKED``:
+  the one of a masked language model, where there is one;
 - ``PREFIXES``: what stands before the trunk's tensor names where a file holds more than the trunk;
 - ``UNUSED``: regexes of tensors that no retrieval encoder needs;
 - ``trunk(hf) -> dict``: config.json -> fields of :class:`jaxir.models.config.TransformerConfig`;

@@ -11,7 +11,7 @@ from jaxir.models.pretrained.families import fields
 from jaxir.models.pretrained.names import Table, Tensor, embedding, linear, norm
 
 MODEL_TYPES = ("bert",)
-ARCHITECTURE = "BertModel"
+ARCHITECTURE, MASKED = "BertModel", "BertForMaskedLM"
 PREFIXES = ("bert.",)
 UNUSED = (r"(^|\.)pooler\.", r"position_ids$", r"^cls\.seq_relationship\.")
 
@@ -86,15 +86,16 @@ def names(c: TransformerConfig) -> Table:
 
 def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the head over the vocabulary."""
-    return dict(activation=fields.activation(hf.get("hidden_act", "gelu")))
+    return dict(activation=fields.activation(hf.get("hidden_act", "gelu")), **fields.untied(hf))
 
 
 def mlm_names(c: TransformerConfig) -> Table:
-    """The head's tensors; the decoder's matrix is the token embedding."""
+    """The head's tensors; the decoder's matrix is nearly always the token embedding."""
     return {
         **linear("transform", "cls.predictions.transform.dense", bias=True),
         **norm("norm", "cls.predictions.transform.LayerNorm", bias=True),
         "bias": Tensor("cls.predictions.bias"),
+        "decoder/kernel": Tensor("cls.predictions.decoder.weight", transpose=True),
     }
 
 

@@ -10,7 +10,7 @@ from jaxir.models.pretrained.families import fields
 from jaxir.models.pretrained.names import Table, Tensor, embedding, linear, norm
 
 MODEL_TYPES = ("distilbert",)
-ARCHITECTURE = "DistilBertModel"
+ARCHITECTURE, MASKED = "DistilBertModel", "DistilBertForMaskedLM"
 PREFIXES = ("distilbert.",)
 UNUSED = (r"position_ids$",)
 RENAMES = ()
@@ -71,7 +71,7 @@ def names(c: TransformerConfig) -> Table:
 
 def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the head over the vocabulary."""
-    return dict(activation=fields.activation(hf.get("activation", "gelu")))
+    return dict(activation=fields.activation(hf.get("activation", "gelu")), **fields.untied(hf))
 
 
 def mlm_names(c: TransformerConfig) -> Table:
@@ -80,4 +80,5 @@ def mlm_names(c: TransformerConfig) -> Table:
         **linear("transform", "vocab_transform", bias=True),
         **norm("norm", "vocab_layer_norm", bias=True),
         "bias": Tensor("vocab_projector.bias"),
+        "decoder/kernel": Tensor("vocab_projector.weight", transpose=True),
     }

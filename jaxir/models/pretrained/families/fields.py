@@ -44,6 +44,11 @@ def published(ours: str) -> str | None:
     return names.get(plain)
 
 
+def untied(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a masked language model's head: whether its matrix is its own and not the token embedding."""
+    return {} if hf.get("tie_word_embeddings", True) else {"tied": False}
+
+
 def rope(hf: Mapping[str, Any], kind: str = "full_attention") -> dict[str, Any]:
     """The rotary parameters of one kind of layer: rope_theta, and with scaling rope_type and its numbers.
 

@@ -10,7 +10,7 @@ from jaxir.models.pretrained.families import fields
 from jaxir.models.pretrained.names import Table, Tensor, embedding, fused, linear, norm
 
 MODEL_TYPES = ("modernbert",)
-ARCHITECTURE = "ModernBertModel"
+ARCHITECTURE, MASKED = "ModernBertModel", "ModernBertForMaskedLM"
 PREFIXES = ("model.",)
 UNUSED = ()
 RENAMES = ()
@@ -104,13 +104,15 @@ def names(c: TransformerConfig) -> Table:
 
 def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the head over the vocabulary."""
-    return dict(activation=fields.activation(hf.get("classifier_activation", "gelu")))
+    return dict(activation=fields.activation(hf.get("classifier_activation", "gelu")), **fields.untied(hf))
 
 
 def mlm_names(c: TransformerConfig) -> Table:
     """The head's tensors."""
+    biased = bool(c.bias if c.norm_bias is None else c.norm_bias)
     return {
         **linear("transform", "head.dense", bias=False),
-        **norm("norm", "head.norm", bias=False),
+        **norm("norm", "head.norm", bias=biased),
         "bias": Tensor("decoder.bias"),
+        "decoder/kernel": Tensor("decoder.weight", transpose=True),
     }

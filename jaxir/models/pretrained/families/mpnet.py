@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxir.models.config import TransformerConfig
-from jaxir.models.pretrained.families import roberta
+from jaxir.models.pretrained.families import fields, roberta
 from jaxir.models.pretrained.names import Table, Tensor, embedding, linear, norm
 
 MODEL_TYPES = ("mpnet",)
-ARCHITECTURE = "MPNetModel"
+ARCHITECTURE, MASKED = "MPNetModel", "MPNetForMaskedLM"
 PREFIXES = ("mpnet.",)
 UNUSED = (r"(^|\.)pooler\.", r"position_ids$")
 RENAMES, TIED = roberta.RENAMES, roberta.TIED
@@ -57,7 +57,7 @@ def names(c: TransformerConfig) -> Table:
 
 def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the head over the vocabulary, whose activation is fixed."""
-    return dict(activation="gelu")
+    return dict(activation="gelu", **fields.untied(hf))
 
 
 mlm_names = roberta.mlm_names

@@ -10,7 +10,7 @@ from jaxir.models.pretrained.families import bert, fields
 from jaxir.models.pretrained.names import Table, Tensor, linear, norm
 
 MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")
-ARCHITECTURE = "RobertaModel"
+ARCHITECTURE, MASKED = "RobertaModel", "RobertaForMaskedLM"
 PREFIXES = ("roberta.",)
 UNUSED = (r"(^|\.)pooler\.", r"position_ids$")
 RENAMES = ((r"^lm_head\.decoder\.bias$", "lm_head.bias"),)
@@ -45,7 +45,7 @@ names = bert.names
 
 def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the head over the vocabulary."""
-    return dict(activation=fields.activation(hf.get("hidden_act", "gelu")))
+    return dict(activation=fields.activation(hf.get("hidden_act", "gelu")), **fields.untied(hf))
 
 
 def mlm_names(c: TransformerConfig) -> Table:
@@ -54,4 +54,5 @@ def mlm_names(c: TransformerConfig) -> Table:
         **linear("transform", "lm_head.dense", bias=True),
         **norm("norm", "lm_head.layer_norm", bias=True),
         "bias": Tensor("lm_head.bias"),
+        "decoder/kernel": Tensor("lm_head.decoder.weight", transpose=True),
     }
