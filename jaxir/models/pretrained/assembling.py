@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxir.checks import InputError
+from jaxir.config import TRUSTED, Allow, import_path
 from jaxir.models.config import TransformerConfig
 from jaxir.models.pretrained import weights
 from jaxir.models.pretrained.names import Tensor
@@ -40,6 +42,23 @@ class Pretrained(NamedTuple):
 def splade_fields(trunk: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a trunk as the splade encoder takes them, whose ``activation`` is that of its weights."""
     return {"trunk_activation" if k == "activation" else k: v for k, v in trunk.items()}
+
+
+def with_ids(spec: Mapping[str, Any], tokenizer: Any, *, allow: Allow = TRUSTED) -> dict[str, Any]:
+    """The spec with the ids of special, blocked and continuing tokens that it names ("stopwords").
+
+    An encoder that takes ``special_ids`` and is given none gets the tokenizer's.
+    """
+    from jaxir.data import vocabulary
+
+    out = dict(spec)
+    takes = inspect.signature(import_path(spec["fn"], allow=allow)).parameters
+    for key in ("special_ids", "blocked_ids", "continues"):
+        given = out.get(key) or (("special",) if key == "special_ids" else ())
+        given = (given,) if isinstance(given, str) else tuple(given)
+        if key in takes and given:
+            out[key] = list(vocabulary.ids_of(tokenizer, given))
+    return out
 
 
 def config_of(spec: Mapping[str, Any]) -> TransformerConfig:

@@ -12,7 +12,7 @@ import jaxir
 from jaxir.checks import InputError, check_known
 from jaxir.files import PathLike, new_directory, write_json, write_text
 from jaxir.models.pretrained import modules, weights
-from jaxir.models.pretrained.assembling import OWN, SPLADE, STATIC, TRANSFORMER, config_of
+from jaxir.models.pretrained.assembling import OWN, SPLADE, STATIC, TRANSFORMER, config_of, with_ids
 from jaxir.models.pretrained.exporting_sparse import one_side, write_sparse
 from jaxir.models.pretrained.names import Tensor
 from jaxir.models.pretrained.writing import cannot, write_modules, write_trunk
@@ -59,7 +59,7 @@ def export(
     """
     check_known("format", to, FORMATS)
     prompts = {"query": "", "doc": "", **(prompts or {})}
-    spec, params = _one_tower(dict(spec), params, side, to)
+    spec, params = _one_tower(with_ids(spec, tokenizer, allow=None), params, side, to)
     with new_directory(out, overwrite=overwrite) as folder:
         if to == "jaxir":
             facts = {

@@ -26,6 +26,7 @@ from jaxir.models.pretrained.assembling import (
     check_vocabulary,
     config_of,
     open_tokenizer,
+    with_ids,
 )
 from jaxir.models.pretrained.names import Tensor, under
 from jaxir.models.pretrained.reading_sparse import check_changes, of_own, read_sparse
@@ -245,7 +246,7 @@ def _read_own(
     spec = dict(facts["encoder"])
     unwanted = [r"(^|/)layers_\d+/"] if "layers" in changes else []
     if sparse is not None:
-        spec = of_own(spec, sparse, folder)
+        spec = with_ids(of_own(spec, sparse, folder), open_tokenizer(folder, False))
         unwanted += [r"(^|/)projection\w*/", r"(^|/)mlm/", r"^query_weights$"]
     if spec["fn"] == SPLADE:
         check_changes(changes)

@@ -25,6 +25,7 @@ from jaxir.models.pretrained.assembling import (
     config_of,
     open_tokenizer,
     splade_fields,
+    with_ids,
 )
 from jaxir.models.pretrained.names import under
 from jaxir.models.pretrained.sparse_modules import Sparse
@@ -54,6 +55,9 @@ def read_sparse(
       InputError: a backbone without a head over its vocabulary (offers its embeddings as one), tensors that
         do not fit, a query table of another vocabulary.
     """
+    # Imported here: the `tokenizers` library is not needed by those who bring their own token ids.
+    from jaxir.data import vocabulary
+
     check_changes(changes)
     folder = described.trunk
     family, hf = families.of_config(read_json(folder / "config.json"))
@@ -74,14 +78,14 @@ def read_sparse(
     given: dict[str, np.ndarray] = {}
     if said is not None and said.table is not None and "query" not in arguments:
         values, frozen = _query_table(said.table, folder, tokenizer, config.vocab_size)
-        silent = [i for i in tokenizer.special_ids if values[i] == 0]
+        silent = [i for i in vocabulary.special_ids(tokenizer) if values[i] == 0]
         never = sorted({*silent, *tokenizer.head, *tokenizer.tail})
         spec.setdefault("special_ids", never)
         plain = np.where(np.isin(np.arange(len(values)), never), 0, 1)
         plain[tokenizer.vocab_size :] = 0
         spec["query"] = "bag" if frozen and np.array_equal(values, plain) else "table"
         given = {WEIGHTS: values} if spec["query"] == "table" else {}
-    spec.setdefault("special_ids", list(tokenizer.special_ids))
+    spec = with_ids(spec, tokenizer)
     length = _length(described, whole, config)
     if said is not None and said.max_active is not None and "top_k" not in arguments:
         spec["top_k"] = said.max_active

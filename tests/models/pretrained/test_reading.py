@@ -331,7 +331,7 @@ def test_missing_or_foreign_tokenizer(copy, tmp_path):
         ("sentence_transformers.sparse_encoder.models.SparseAutoEncoder", "SparseAutoEncoder.*cannot load"),
         (
             "sentence_transformers.sparse_encoder.models.SpladePooling",
-            "Transformer, SpladePooling, Normalize",
+            "SpladePooling, Normalize",
         ),
         ("pylate.models.Dense.Dense", "Transformer, Dense"),
         ("sentence_transformers.models.CNN", "Transformer, CNN"),

@@ -77,7 +77,8 @@ def test_own_format_holds_what_the_other_cannot_say(tmp_path):
     assert found.spec == {**json.loads(json.dumps(spec)), "dtype": "float32"}
     jax.tree.map(np.testing.assert_array_equal, found.params, params)
     changed = pretrained.read(tmp_path / "m", sparse=dict(query="bag", pooling="max"), layers=1)
-    assert "query_weights" not in changed.params and "layers_1" not in changed.params["trunk"]
+    assert "query_weights" not in changed.params
+    assert "layers_1" not in changed.params["trunk"]
     with pytest.raises(InputError, match="normalize is an argument of dense"):
         pretrained.read(tmp_path / "m", normalize=True)
 
@@ -121,7 +122,9 @@ def test_a_backbone_without_a_head_is_offered_its_embeddings(tmp_path):
     _, params = folders.write(tmp_path / "m", projection=4)
     with pytest.raises(InputError, match=r"no head over its vocabulary.*head=dict\(transform=False\)"):
         pretrained.read(tmp_path / "m", sparse=dict())
-    found = pretrained.read(tmp_path / "m", sparse=dict(head=dict(transform=False), query="table"), layers=1)
+    sparse = dict(head=dict(transform=False), query="table", blocked_ids=("special",))
+    found = pretrained.read(tmp_path / "m", sparse=sparse, layers=1)
+    assert found.spec["blocked_ids"] == found.spec["special_ids"] == list(TOKENIZER.special_ids)
     assert set(found.params) == {"trunk", "mlm", "query_weights"}
     np.testing.assert_array_equal(found.params["mlm"]["bias"], np.zeros(80))
     jax.tree.map(
@@ -139,7 +142,7 @@ def test_a_backbone_without_a_head_is_offered_its_embeddings(tmp_path):
 
 def test_a_masked_language_model_brings_its_head(tmp_path):
     """As the releases of SPLADE before SparseEncoder: no modules.json."""
-    spec, params = write(tmp_path / "m", head=dict(tied=False))
+    _, params = write(tmp_path / "m", head=dict(tied=False))
     for name in ("modules.json", "config_sentence_transformers.json"):
         (tmp_path / "m" / name).unlink()
     found = pretrained.read(tmp_path / "m", sparse=dict(activation="l0", query="bag"))
