@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxir import losses
+from jaxir.losses.sparsity import GROUPS
 
 
 def _log_z(s, keep):
@@ -65,14 +67,68 @@ def kl_divergence(s, y, where, teacher, temperature=1.0, teacher_temperature=1.0
     return sum(math.exp(t[i] - zt) * ((t[i] - zt) - (s[i] - zs)) for i in range(len(s)) if where[i])
 
 
-def flops(w, where):
-    rows = [r for r, k in zip(w, where) if k]
-    return sum((sum(abs(r[j]) for r in rows) / len(rows)) ** 2 for j in range(len(w[0])))
+def sparsemax(z):
+    """The projection onto the simplex, by trying every size of the support."""
+    order = sorted(z, reverse=True)
+    k = max(k for k in range(1, len(z) + 1) if 1 + k * order[k - 1] > sum(order[:k]))
+    tau = (sum(order[:k]) - 1) / k
+    return [max(x - tau, 0.0) for x in z]
 
 
-def l1(w, where):
-    rows = [r for r, k in zip(w, where) if k]
-    return sum(abs(x) for r in rows for x in r) / len(rows)
+def sparsemax_loss(s, y, where):
+    s, y = [x for x, k in zip(s, where) if k], [x for x, k in zip(y, where) if k]
+    if not any(x > 0 for x in y):
+        return 0.0
+    q = [x / sum(y) for x in y]
+    p = sparsemax(s)
+    return sum((z - x) ** 2 - (z - a) ** 2 for z, x, a in zip(s, q, p)) / 2
+
+
+# Of a regulariser: the value of one group of real rows; `slots` takes them together.
+
+
+def mean(rows):
+    return [sum(abs(r[j]) for r in rows) / len(rows) for j in range(len(rows[0]))]
+
+
+def flops(rows):
+    return sum(m**2 for m in mean(rows))
+
+
+def l1(rows):
+    return sum(mean(rows))
+
+
+def anti_zero(rows, floor=1e-3):
+    return 1 / max(sum(abs(x) for r in rows for x in r), floor) ** 2
+
+
+def l0_mask_flops(rows, threshold):
+    return flops([r if sum(x != 0 for x in r) > threshold else [0.0] * len(r) for r in rows])
+
+
+def expected_flops(rows):
+    pairs = [(a, b) for i, a in enumerate(rows) for k, b in enumerate(rows) if i != k]
+    return sum(x != 0 and z != 0 for a, b in pairs for x, z in zip(a, b)) / len(pairs) if pairs else 0.0
+
+
+def idf_flops(rows, idf):
+    return sum((m / i) ** 2 for m, i in zip(mean(rows), idf) if i > 0)
+
+
+def df_weight(x, alpha, beta):
+    return 1 / (1 + (min(max(x, 1e-6), 1.0) ** (math.log(2) / math.log(alpha)) - 1) ** beta)
+
+
+def df_flops(rows, df, alpha=0.1, beta=10.0):
+    return sum((m * df_weight(x, alpha, beta)) ** 2 for m, x in zip(mean(rows), df))
+
+
+def slots(fn, w, where, groups="pooled", **options):
+    if groups == "pooled":
+        w, where = w.reshape(-1, 1, w.shape[-1]), where.reshape(-1, 1)
+    values = [fn(w[where[:, s], s].tolist(), **options) for s in range(w.shape[1]) if where[:, s].any()]
+    return sum(values) / (len(values) if groups == "mean_over_slots" else 1)
 
 
 class Case(NamedTuple):
@@ -102,11 +158,42 @@ LISTS = [
         {"temperature": 0.7, "teacher_temperature": 2.0},
         teacher=True,
     ),
+    Case("sparsemax_loss", losses.sparsemax_loss, sparsemax_loss),
 ]
-REGULARISERS = [Case("flops", losses.flops, flops), Case("l1", losses.l1, l1)]
+IDF, DF = (0.5, 1.0, 0.0, 2.0, 3.0), (0.0, 0.02, 0.1, 0.3, 1.0)  # of the 5 dimensions of random_rows
+
+
+def regulariser(name, groups="pooled", arrays=MappingProxyType({}), **options):
+    reference = {**globals(), "idf_match_flops": flops}[name]
+    return Case(
+        f"{name}-{groups}",
+        lambda w, **how: getattr(losses, name)(
+            w, **{k: jnp.asarray(x, w.dtype) for k, x in arrays.items()}, groups=groups, **options, **how
+        ),
+        lambda w, where: slots(reference, w, where, groups, **options, **arrays),
+    )
+
+
+REGULARISERS = [
+    *(regulariser("flops", groups) for groups in GROUPS),
+    regulariser("l1"),
+    regulariser("l1", "sum_over_slots"),
+    regulariser("anti_zero"),
+    regulariser("anti_zero", "mean_over_slots"),
+    regulariser("l0_mask_flops", threshold=2),
+    regulariser("l0_mask_flops", "sum_over_slots", threshold=2),
+    regulariser("expected_flops"),
+    regulariser("expected_flops", "mean_over_slots"),
+    regulariser("idf_flops", "sum_over_slots", {"idf": IDF}),
+    regulariser("idf_match_flops", "mean_over_slots"),
+    regulariser("df_flops", arrays={"df": DF}),
+    regulariser("df_flops", "mean_over_slots", {"df": DF}, alpha=0.2, beta=3.0),
+]
 # Losses of a whole matrix have their own tests; schedules are functions of the step.
 MATRICES = {"symmetric_softmax"}
 SCHEDULES = {"linear_ramp", "quadratic_ramp"}
+# Parts of losses.
+PARTS = {"df_weight", "ensemble", "sparsemax"}
 
 
 def random_lists(seed=0, b=8, n=6, grades=4):
@@ -121,3 +208,13 @@ def random_lists(seed=0, b=8, n=6, grades=4):
     labels[3] = 0
     where[0] = True
     return scores, labels, where, rng.normal(size=(b, n)) * 3
+
+
+def random_rows(seed=0, b=8, n=3):
+    """Weights [b, n, 5] with zeros, where (uneven; the last slot of few)."""
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=(b, n, 5)) * (rng.random((b, n, 5)) < 0.6)
+    where = rng.random((b, n)) < 0.6
+    where[0] = True
+    where[:, 2] = np.arange(b) < 2
+    return w, where
