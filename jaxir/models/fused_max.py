@@ -128,7 +128,7 @@ def _running_max(logits: Array, mask: Array) -> tuple[Array, Array]:
     def one(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
         top, at = best
         new = jax.lax.dynamic_index_in_dim(logits, i, 1, keepdims=False)
-        better = jax.lax.dynamic_index_in_dim(mask, i, 1) & ~(new <= top)
+        better = jax.lax.dynamic_index_in_dim(mask, i, 1) & ((new > top) | jnp.isnan(new))
         return jnp.where(better, new, top), jnp.where(better, i, at)
 
     start = (jnp.full((n, tile), -jnp.inf, logits.dtype), jnp.zeros((n, tile), jnp.int32))
@@ -218,7 +218,8 @@ def _sum_backward(activation: Callable[[Array], Array], tile: int, kept: tuple, 
         small = g.astype(hidden.dtype)
         to_hidden += jnp.einsum("nlt,td->nld", small, rows, preferred_element_type=slopes.dtype)
         own = jnp.einsum("nlt,nld->td", small, hidden, preferred_element_type=slopes.dtype)
-        add = lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, cut(a) + b, start, 0)
+        # Not as an updated slice, for which a sharded total would be gathered in every round.
+        add = lambda a, b: a.at[start + jnp.arange(tile)].add(b, mode="promise_in_bounds")
         return to_hidden, add(to_table, own), add(to_bias, jnp.sum(g, axis=(0, 1)))
 
     blank = tuple(jnp.zeros(x.shape, slopes.dtype) for x in (hidden, table, bias))
