@@ -23,6 +23,8 @@ from jaxir.types import Doc
 BLOCKED = ("special", "punctuation", "stopwords")
 """Names of groups of entries that :func:`blocked_ids` knows."""
 
+CONTINUATIONS = "continuations"
+
 _FUNCTION_WORDS = """
 a about above after again against all also am among an and another any are as at be became because been
 before being below between both but by can could did do does doing down during each either else etc ever
@@ -167,6 +169,20 @@ def special_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens that stand for no text: [CLS], [PAD], [unused7], ..."""
     unused = [n for token, n in _by_id(tokenizer) if token.startswith("[unused") and token.endswith("]")]
     return tuple(sorted({*tokenizer.special_ids, *unused}))
+
+
+def ids_of(tokenizer: Tokenizer, given: Sequence[str | int]) -> tuple[int, ...]:
+    """What a config means by ids, names of :data:`BLOCKED`, and "continuations", in ascending order.
+
+    Raises:
+      InputError: another name.
+    """
+    names = [name for name in given if not isinstance(name, int)]
+    for name in names:
+        check_known("group of tokens", name, (*BLOCKED, CONTINUATIONS))
+    found = {i for i in given if isinstance(i, int)}
+    found |= set(blocked_ids(tokenizer, [name for name in names if name != CONTINUATIONS]))
+    return tuple(sorted(found | set(continuation_ids(tokenizer) if CONTINUATIONS in names else ())))
 
 
 def blocked_ids(tokenizer: Tokenizer, names: Sequence[str] = BLOCKED) -> tuple[int, ...]:

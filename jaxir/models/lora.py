@@ -77,7 +77,12 @@ def lora(
         whole = merge(params, alpha=alpha, dropout=dropout, key=adapted)
         return encoder.encode(whole, tokens, side=side, layers=layers, key=key)
 
-    return encoder._replace(init=init, encode=encode)
+    table = encoder.table and (lambda params: encoder.table(params[BASE]))  # a vector, which has no adapter
+    parts = encoder.parts and {
+        name: lora(part, rank=rank, alpha=alpha, targets=targets, dropout=dropout)
+        for name, part in encoder.parts.items()
+    }
+    return encoder._replace(init=init, encode=encode, table=table, parts=parts)
 
 
 def frozen(trained: Sequence[str] = ()) -> str:

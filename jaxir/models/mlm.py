@@ -26,6 +26,7 @@ class MlmHead(nn.Module):
     bias: bool = True
     tied: bool = True  # False: a matrix of its own
     softcap: float | None = None  # c: logits become c tanh(logits / c) (Gemma 2)
+    bias_init: float = 0.0  # where the bias starts; below 0 a new sparse encoder starts sparse
 
     @nn.compact
     def __call__(
@@ -44,7 +45,11 @@ class MlmHead(nn.Module):
             x = ACTIVATIONS[self.activation](dense(c, x, c.dim, c.bias, "transform"))
             x = Norm(c, name="norm")(x)
         matrix = table if self.tied else Kernel(table.shape, name="decoder")()
-        bias = self.param("bias", nn.initializers.zeros, (table.shape[0],)) if self.bias else None
+        bias = (
+            self.param("bias", nn.initializers.constant(self.bias_init), (table.shape[0],))
+            if self.bias
+            else None
+        )
         if product is not None:
             return product(x, matrix, bias)
         logits = jnp.einsum("...d,vd->...v", x, matrix.astype(x.dtype), preferred_element_type=jnp.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,9 +14,10 @@ from tqdm import tqdm
 
 from jaxir import processes
 from jaxir.checks import InputError
-from jaxir.config import Allow, bind, build
+from jaxir.config import Allow, bind, build, import_path
 from jaxir.data import feed as feeds
 from jaxir.data import tokenizer as tokenizers
+from jaxir.data import vocabulary
 from jaxir.data.prepare import prepare_spec
 from jaxir.data.prepared import Prepared
 from jaxir.files import PathLike
@@ -23,14 +26,24 @@ from jaxir.types import Encoder
 
 Config = Mapping[str, Any]
 
+IDF = "idf.json"
 
-def build_encoder(config: Config, vocab_size: int, *, allow: Allow = None) -> Encoder:
+
+def build_encoder(config: Config, tokenizer: tokenizers.Tokenizer | int, *, allow: Allow = None) -> Encoder:
     """The encoder of ``config["encoder"]``, for a tokenizer's vocabulary if it does not name a size.
+
+    An encoder that asks for ids of special tokens, blocked entries or insides of words gets the tokenizer's
+    (:mod:`jaxir.data.vocabulary`), where the config gives names ("stopwords") or nothing.
+
+    Args:
+      tokenizer: or only its number of tokens, where shapes are all that matters.
 
     Raises:
       InputError: it names a size that does not hold the tokenizer's.
     """
-    spec = config["encoder"]
+    known = isinstance(tokenizer, int)
+    vocab_size = tokenizer if known else tokenizer.vocab_size
+    spec = _with_ids(dict(config["encoder"]), None if known else tokenizer, allow)
     if spec.get("vocab_size") is None:
         return build({k: v for k, v in spec.items() if k != "vocab_size"}, allow=allow, vocab_size=vocab_size)
     if spec["vocab_size"] < vocab_size:
@@ -39,6 +52,45 @@ def build_encoder(config: Config, vocab_size: int, *, allow: Allow = None) -> En
             "leave it out, or raise it"
         )
     return build(spec, allow=allow)
+
+
+def _with_ids(spec: dict[str, Any], tokenizer: tokenizers.Tokenizer | None, allow: Allow) -> dict[str, Any]:
+    takes = inspect.signature(import_path(spec["fn"], allow=allow)).parameters
+    names = {"special_ids": spec.get("special_ids") or ("special",)} if "special_ids" in takes else {}
+    names |= {key: spec[key] for key in ("blocked_ids", "continues") if key in takes and spec.get(key)}
+    for key, given in names.items():
+        given = (given,) if isinstance(given, str) else tuple(given)
+        if not all(isinstance(i, int) for i in given):
+            spec[key] = () if tokenizer is None else vocabulary.ids_of(tokenizer, given)
+    return spec
+
+
+def build_idf(
+    config: Config,
+    data: list[tuple[Prepared, float]],
+    tokenizer: tokenizers.Tokenizer,
+    workdir: PathLike,
+    *,
+    progress: bool = True,
+) -> np.ndarray:
+    """The table [v] of ``config["idf"]``, or counted on the run's documents; kept as workdir/idf.json.
+
+    Raises:
+      InputError: a table of another vocabulary.
+    """
+    path = pathlib.Path(workdir) / IDF
+    with processes.first_then_others("idf"):
+        if not path.is_file():
+            if config.get("idf"):
+                table, documents = vocabulary.load_idf(config["idf"], tokenizer), None
+            else:
+                how = dict(max_length=config["max_length"]["doc"], doc_text=config["data"]["doc_text"])
+                docs = [prepared.docs for prepared, _ in data]
+                texts = itertools.chain.from_iterable(docs)
+                table = vocabulary.idf(texts, tokenizer, **how, progress=progress)
+                documents = sum(map(len, docs))
+            vocabulary.save_idf(path, table, tokenizer, documents=documents)
+        return vocabulary.load_idf(path, tokenizer)
 
 
 def adapted(encoder: Encoder, config: Config) -> Encoder:

@@ -73,9 +73,9 @@ def _load_run(
     if not (workdir / CHECKPOINTS).is_dir():
         raise InputError(f"{workdir} has no {CHECKPOINTS} yet: was it trained to its first checkpoint?")
     tokenizer = tokenizers.load(workdir / TOKENIZER)
-    trained = adapted(build_encoder(config, tokenizer.vocab_size, allow=allow), config)
+    trained = adapted(build_encoder(config, tokenizer, allow=allow), config)
     changed = {**config, "encoder": {**config["encoder"], **changes}}
-    encoder = build_encoder(changed, tokenizer.vocab_size, allow=allow)
+    encoder = build_encoder(changed, tokenizer, allow=allow)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     places = trees.named(shardings(shapes) if shardings else _on_first_device(shapes))
 

@@ -38,6 +38,9 @@ def default_config() -> ConfigDict:
             ),
             # dict(path="tokenizer.json"), or how to train one on the documents.
             tokenizer=dict(kind="wordpiece", vocab_size=8000, lowercase=True, path=placeholder(str)),
+            # Weights of tokens in queries without an encoder: a file of jaxir prepare --idf. Unset: counted
+            # on the run's documents.
+            idf=placeholder(str),
             prefixes=dict(query="", doc=""),  # instructions put before the text
             max_length=dict(query=32, doc=128),  # tokens; longer texts are cut
             ladder=(16, 32, 48, 64, 96, 128, 192, 256, 384, 512),  # padded lengths that are compiled
@@ -47,6 +50,8 @@ def default_config() -> ConfigDict:
             init_from=placeholder(str),
             # Where the encoder shall differ from it. A projection that it does not have starts at random.
             init_with=dict(
+                # A learned sparse encoder of a backbone: arguments of jaxir.models.sparse.splade.
+                sparse=placeholder(object),
                 pooling=placeholder(str),
                 normalize=placeholder(bool),
                 projection=placeholder(int),

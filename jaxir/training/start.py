@@ -13,6 +13,7 @@ from jaxir.checks import InputError
 from jaxir.files import read_json
 from jaxir.models import lora
 from jaxir.models.pretrained.weights import Shardings
+from jaxir.models.sparse import WEIGHTS
 from jaxir.training.checkpoint import load_model
 from jaxir.training.mesh import Rules, param_shardings
 from jaxir.training.model import CHECKPOINTS, CONFIG, TOKENIZER, Model
@@ -96,6 +97,16 @@ def frozen_paths(config: Mapping[str, Any]) -> tuple[str, ...]:
     own = tuple(config["optimizer"]["frozen"])
     adapters = config["lora"]
     return (*own, lora.frozen(adapters.get("trained", ()))) if adapters["rank"] else own
+
+
+def tables_to_fill(config: Mapping[str, Any], params: Any) -> list[str]:
+    """Paths of the parameters that begin as inverse document frequencies: what weighs a query's tokens.
+
+    The tables of a sparse model that the run begins from are its own.
+    """
+    if config["init_from"] and config["init_with"].get("sparse") is None:
+        return []
+    return [path for path in trees.named(params) if path.rpartition("/")[2] == WEIGHTS]
 
 
 def _begun(workdir: pathlib.Path) -> Config | None:

@@ -22,6 +22,7 @@ from jaxir.training.build import (
     build_data,
     build_encoder,
     build_feed,
+    build_idf,
     build_tokenizer,
     packed_groups,
 )
@@ -32,7 +33,7 @@ from jaxir.training.loop import fit, stop_on_sigterm
 from jaxir.training.mesh import check_batch_size, check_mesh, make_mesh, own_rows, shard_batch
 from jaxir.training.model import CHECKPOINTS, CONFIG
 from jaxir.training.sizes import describe, encode_chunk
-from jaxir.training.start import begin, check_start, placing
+from jaxir.training.start import begin, check_start, placing, tables_to_fill
 from jaxir.training.step import (
     State,
     averaged,
@@ -80,7 +81,7 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
 
     data = build_data(config, workdir, progress=progress)
     tokenizer = build_tokenizer(config, data, workdir, progress=progress)
-    encoder = adapted(build_encoder(config, tokenizer.vocab_size), config)
+    encoder = adapted(build_encoder(config, tokenizer), config)
     _check_lengths(config, encoder)
     if config.get("encode_chunk") is None:
         config["encode_chunk"] = _recorded(workdir, "encode_chunk")
@@ -98,6 +99,9 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     )
     config["fingerprint"] = fingerprint(feed.fingerprint, tokenizer.fingerprint)
     config["prepared"] = [str(p.path) for p, _ in data]
+    idf = None
+    if tables_to_fill(config, jax.eval_shape(encoder.init, jax.random.key(0))):
+        idf = build_idf(config, data, tokenizer, workdir, progress=progress)
     processes.check_same("data", {"feed": feed.fingerprint, "tokenizer": tokenizer.fingerprint})
     if processes.is_first():
         write_json(workdir / CONFIG, config)
@@ -113,9 +117,12 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     ):
         like = parts.state
         trees.check_patterns([pattern for pattern, _ in rules], like)
+        begins = manager.latest_step() is None
         if saving.absent(manager, like):
             model = load_start(config, placing(config, multi, rules))
         given = {} if model is None else given_by(model, config)
+        if begins:
+            given |= dict.fromkeys(tables_to_fill(config, like.params), idf)
         del model  # the state takes over its memory
         state = saving.restore(manager, like, given)
         if state is None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import rax
+import scipy.sparse
 from jax.sharding import Mesh
 
 from jaxir.checks import InputError
@@ -95,11 +96,15 @@ def make_validator(
     place = (lambda batch: batch) if mesh is None else (lambda batch: shard_whole(batch, mesh))
 
     def validate(params: Params) -> dict[str, float]:
-        def vectors(side: str, count: int) -> np.ndarray:
-            parts = [np.asarray(encode(params, place(b), side), np.float32) for b in batches[side]]
-            return np.concatenate(parts)[:count]
+        def vectors(side: str, count: int) -> Any:
+            parts = (np.asarray(encode(params, place(b), side), np.float32) for b in batches[side])
+            if encoder.kind == "dense":
+                return np.concatenate([*parts])[:count]
+            # A vocabulary wide and nearly all zeros.
+            return scipy.sparse.vstack([scipy.sparse.csr_array(x) for x in parts], format="csr")[:count]
 
         scores = vectors("query", len(queries)) @ vectors("doc", len(docs)).T
+        scores = scores if encoder.kind == "dense" else scores.toarray()
         return {name: float(fn(scores, labels)) for name, fn in MEASURES.items()}
 
     return validate
