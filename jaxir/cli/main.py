@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "compare runs, or encode, index, search and measure in one go",
     "merge": "one model from several of the same start, by their weights",
     "export": "write a trained model as a folder that sentence-transformers loads",
+    "frontier": "effectiveness against cost, of finished runs or of a grid that it trains",
     "explain": "the terms that a sparse encoder sees in a text, and why a query finds it",
     "doctor": "check an encoder or an index for silent failures",
 }

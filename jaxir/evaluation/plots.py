@@ -7,19 +7,24 @@ colour alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from jaxir.checks import InputError
 from jaxir.evaluation.significance import differences
 from jaxir.files import PathLike
 
 BLUE, VERMILION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#8C8C8C"
+_METHODS = (
+    *((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), ("#CC79A7", "v"), ("#56B4E9", "P")),
+    *(("#000000", "X"), ("#8C6D00", "*")),
+)
+_LEVELS = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 3)))
 _LINES = ((GREEN, "o"), (ORANGE, "s"), (VERMILION, "^"), (BLUE, "D"))
 _STYLE = {
     "font.size": 11,
@@ -103,6 +108,73 @@ def gain_loss(
         figure.savefig(path)
 
 
+class Spot(NamedTuple):
+    """A point of :func:`frontier`: its place, and the half lengths of its error bars."""
+
+    cost: float | None  # None: a level, drawn over the whole width
+    value: float
+    cost_spread: float | None = None
+    value_spread: float | None = None
+
+
+def frontier(
+    path: PathLike,
+    panels: Mapping[str, Mapping[str, Sequence[Spot]]],
+    *,
+    cost: str,
+    measure: str,
+) -> None:
+    """Effectiveness against cost (logarithmic): a line for each method, a level for those without cost.
+
+    Args:
+      path: the PNG to write.
+      panels: {collection: {method: points}}, side by side. A method looks alike in all of them.
+      cost: the name of the horizontal axis.
+      measure: of the vertical axis.
+
+    Raises:
+      InputError: nothing to draw.
+    """
+    if not any(spots for methods in panels.values() for spots in methods.values()):
+        raise InputError("there is no point to draw a frontier of")
+    lines = _names(panels, with_cost=True)
+    levels = _names(panels, with_cost=False)
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(_STYLE):
+        size = ((6.8, 11.0, 14.0)[columns - 1], 0.7 + 4.2 * rows)
+        figure = Figure(figsize=size, dpi=130, layout="constrained")
+        places = figure.subplots(rows, columns, squeeze=False).flat
+        handles: dict[str, Any] = {}
+        for axes, (title, methods) in zip(places, panels.items()):
+            for name, spots in methods.items():
+                with_cost = [s for s in spots if s.cost is not None and s.cost > 0]
+                if name in lines and with_cost:
+                    handles[name] = _draw_line(axes, with_cost, *_METHODS[lines.index(name) % len(_METHODS)])
+                for spot in spots:
+                    if spot.cost is None:
+                        style = _LEVELS[levels.index(name) % len(_LEVELS)]
+                        handles[name] = _draw_level(axes, spot, style)
+            axes.set_xscale("log")
+            axes.set_title(title)
+            axes.set_xlabel(cost)
+            costs = [s.cost for spots in methods.values() for s in spots if s.cost]
+            if costs and max(costs) < 300 * min(costs):  # powers of ten alone would be few
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.margins(x=0.08, y=0.12)
+        for axes in list(places):
+            axes.set_visible(False)
+        for axes in figure.axes[::columns]:
+            axes.set_ylabel(measure)
+        named = [name for name in (*lines, *levels) if name in handles]
+        figure.legend(
+            [handles[name] for name in named], named, loc="outside lower center", ncols=min(4, len(named))
+        )
+        figure.savefig(path)
+
+
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
     """Centred moving average over ``width`` values (an odd number), fewer at both ends.
 
@@ -112,6 +184,44 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
     kernel = np.ones(width)
     total = np.convolve(values, kernel, mode="same")
     return total / np.convolve(np.ones_like(values), kernel, mode="same")
+
+
+def _names(panels: Mapping[str, Mapping[str, Sequence[Spot]]], *, with_cost: bool) -> list[str]:
+    """The methods in their order, those with a cost or those without."""
+    return list(
+        dict.fromkeys(
+            name
+            for methods in panels.values()
+            for name, spots in methods.items()
+            if any((spot.cost is not None) == with_cost for spot in spots)
+        )
+    )
+
+
+def _draw_line(axes: Axes, spots: Sequence[Spot], colour: str, marker: str) -> Any:
+    spots = sorted(spots, key=lambda spot: spot.cost or 0.0)
+    x, y = [s.cost for s in spots], [s.value for s in spots]
+    # On a logarithmic axis a bar must not reach 0.
+    left = [min(s.cost_spread or 0.0, 0.9 * (s.cost or 0.0)) for s in spots]
+    return axes.errorbar(
+        x,
+        y,
+        xerr=[left, [s.cost_spread or 0.0 for s in spots]],
+        yerr=[s.value_spread or 0.0 for s in spots],
+        color=colour,
+        marker=marker,
+        markersize=6,
+        linewidth=1.8,
+        elinewidth=1.1,
+        capsize=2.5,
+    )
+
+
+def _draw_level(axes: Axes, spot: Spot, style: Any) -> Any:
+    if spot.value_spread:
+        low, high = spot.value - spot.value_spread, spot.value + spot.value_spread
+        axes.axhspan(low, high, color=GREY, alpha=0.15, linewidth=0)
+    return axes.axhline(spot.value, color="#444444", linewidth=1.4, linestyle=style)
 
 
 def _dev_keys(curves: Sequence[Mapping[str, Any]]) -> list[str]:
