@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from jaxir.data.sources import beir
 from jaxir.evaluation.measures import measure_runs
 from jaxir.retrieval.model import encode_queries
 from jaxir.training.checkpoint import load_model
+from jaxir.training.model import Model
 
 pytestmark = pytest.mark.parity
 
@@ -102,9 +104,58 @@ def test_mteb_measures_what_jaxir_measures(scifact, monkeypatch):
     assert ours["nDCG@10"] > 0.5
 
 
-def test_a_model_that_is_not_dense_is_refused():
+def test_sparse_models_are_scored_as_what_they_are(scifact, monkeypatch):
+    from jaxir.data import tokenizer as tokenizers
+    from jaxir.evaluation.mteb import MtebEncoder
+    from jaxir.models.sparse import splade
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    docs, queries, qrels = scifact
+    queries = queries[:10]
+    qrels = {q.query_id: qrels[q.query_id] for q in queries}
+    docs = [d for d in docs if any(d.doc_id in judged for judged in qrels.values())] + docs[-10:]
+    docs = list({d.doc_id: d for d in docs}.values())
+    tokenizer = tokenizers.train([d.text for d in docs], vocab_size=800)
+    special = tokenizer.special_ids
+    encoder = splade(800, layers=1, dim=16, heads=2, query="table", top_k={"doc": 100}, special_ids=special)
+    config = {
+        "prefixes": {"query": "", "doc": ""},
+        "max_length": {"query": 64, "doc": 64},
+        "data": {"doc_text": "text"},
+    }
+    params = encoder.init(jax.random.key(0))
+    params["mlm"]["bias"] += 1  # more than half of the words
+    model = Model(encoder, params, tokenizer, config, "abc", 0)
+    wrapped = MtebEncoder(model)
+    assert wrapped.mteb_model_meta.model_type == ["sparse"]
+    task = make_task(docs, queries, qrels)
+    results = mteb.evaluate(wrapped, task, cache=None, co2_tracker=False, show_progress_bar=False)
+    (scores,) = results[0].scores["test"]
+
+    texts = [{"text": [f"{d.title} {d.text}" for d in docs]}]
+    how = dict(task_metadata=task.metadata)
+    vectors = wrapped.encode(texts, prompt_type="document", **how)
+    assert vectors.is_sparse
+    assert vectors.shape == (len(docs), 800)
+    assert vectors.values().numel() == 100 * len(docs)
+    dense = wrapped.encode(texts)  # a task without sides: not as a bag of words
+    np.testing.assert_array_equal(dense, vectors.to_dense())
+    asked = wrapped.encode([{"text": [q.text for q in queries]}], prompt_type="query", **how)
+    found = wrapped.similarity(asked, vectors)
+    np.testing.assert_allclose(found, asked.to_dense().numpy() @ dense.T, rtol=1e-5)
+    np.testing.assert_allclose(wrapped.similarity_pairwise(dense, dense), (dense**2).sum(1), rtol=1e-5)
+    run = {
+        q.query_id: {docs[i].doc_id: float(row[i]) for i in np.argsort(-row)}
+        for q, row in zip(queries, found)
+    }
+    ours = measure_runs({"sparse": run}, qrels, "nDCG@10").figures["sparse"]
+    assert scores["ndcg_at_10"] == pytest.approx(ours["nDCG@10"], abs=1e-4)
+    assert 0 < ours["nDCG@10"] < 1
+
+
+def test_a_model_with_one_vector_per_token_is_refused():
     from jaxir.evaluation.mteb import MtebEncoder
 
     model = load_model(FOLDER)
-    with pytest.raises(InputError, match="sparse"):
-        MtebEncoder(model._replace(encoder=model.encoder._replace(kind="sparse")))
+    with pytest.raises(InputError, match="tokens"):
+        MtebEncoder(model._replace(encoder=model.encoder._replace(kind="tokens")))
