@@ -139,18 +139,21 @@ def slim(
 def slim_score(queries: Float[Array, "x i c"], docs: Float[Array, "y l e"]) -> Float[Array, "x y"]:
     """s = sum_i max_l <phi^q_i, phi^d_l> of all pairs of token sets, as an unfused encoder gives them.
 
-    Padding has weights of 0 and changes nothing; a text without tokens scores 0. All pairs cost x y i l k^2
-    comparisons of ids: meant for what a first stage found.
+    Padding has weights of 0 and changes nothing; a text without tokens scores 0. For what a first stage
+    found: of a query's and y documents' sets the largest array is [y, i, l, k].
     """
     docs_weights, docs_ids = jnp.split(docs, 2, axis=-1)
 
     def of_query(query: Array) -> Array:
         weights, ids = jnp.split(query, 2, axis=-1)
+        known = jnp.sort(ids.reshape(-1))  # its ids, each at the place of its first occurrence
+        rows = jnp.arange(len(ids))[:, None]
+        table = jnp.zeros((len(ids), known.size)).at[rows, jnp.searchsorted(known, ids)].add(weights)
 
         def with_doc(doc_weights: Array, doc_ids: Array) -> Array:
-            same = ids[:, None, :, None] == doc_ids[None, :, None, :]
-            products = weights[:, None, :, None] * doc_weights[None, :, None, :]
-            return jnp.sum(jnp.max(jnp.sum(jnp.where(same, products, 0), axis=(-2, -1)), axis=-1))
+            place = jnp.minimum(jnp.searchsorted(known, doc_ids), known.size - 1)
+            matching = jnp.where(known[place] == doc_ids, doc_weights, 0)
+            return jnp.sum(jnp.max(jnp.sum(table[:, place] * matching, axis=-1), axis=-1))
 
         return jax.vmap(with_doc)(docs_weights, docs_ids)
 
