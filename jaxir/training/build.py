@@ -65,6 +65,12 @@ def _with_ids(spec: dict[str, Any], tokenizer: tokenizers.Tokenizer | None, allo
     return spec
 
 
+def needs_idf(config: Config, *, allow: Allow = None) -> bool:
+    """Whether a term of the objective asks for the table of :func:`build_idf`."""
+    terms = [term for term in config["objective"].values() if "idf" not in term]
+    return any("idf" in inspect.signature(import_path(t["fn"], allow=allow)).parameters for t in terms)
+
+
 def build_idf(
     config: Config,
     data: list[tuple[Prepared, float]],

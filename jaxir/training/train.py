@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 import jaxir
@@ -24,6 +25,7 @@ from jaxir.training.build import (
     build_feed,
     build_idf,
     build_tokenizer,
+    needs_idf,
     packed_groups,
 )
 from jaxir.training.checkpoint import given_by, load_start
@@ -72,7 +74,7 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     measure = config["eval"]["measure"]
     if measure not in MEASURES:
         raise InputError(f"eval.measure is {measure!r}; known: {', '.join(MEASURES)}")
-    objective = combine(config["objective"])
+    combine(config["objective"], arrays={"idf": np.zeros(1)})  # refuses mistakes; the table comes later
     check_start(config)
     rules = config["mesh"]["rules"]
     multi = mesh if mesh.size > 1 else None
@@ -100,8 +102,9 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     config["fingerprint"] = fingerprint(feed.fingerprint, tokenizer.fingerprint)
     config["prepared"] = [str(p.path) for p, _ in data]
     idf = None
-    if tables_to_fill(config, jax.eval_shape(encoder.init, jax.random.key(0))):
+    if needs_idf(config) or tables_to_fill(config, jax.eval_shape(encoder.init, jax.random.key(0))):
         idf = build_idf(config, data, tokenizer, workdir, progress=progress)
+    objective = combine(config["objective"], arrays={} if idf is None else {"idf": idf})
     processes.check_same("data", {"feed": feed.fingerprint, "tokenizer": tokenizer.fingerprint})
     if processes.is_first():
         write_json(workdir / CONFIG, config)
