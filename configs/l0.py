@@ -1,7 +1,7 @@
 """l0-inspired sparsification of inference-free retrieval (arXiv:2504.14839): spare what is sparse already.
 
   jaxir train --config=l0:squad --workdir=runs/l0                  mask and activation
-  jaxir train --config=l0:squad,mask --workdir=runs/l0-mask        FLOPS only of documents with many active terms
+  jaxir train --config=l0:squad,mask --workdir=runs/l0-mask        FLOPS of documents with many terms
   jaxir train --config=l0:squad,activation --workdir=runs/l0-act   log(1 + log(1 + relu)), flatter weights
 
 objective.doc_sparsity.threshold is the number of active terms that a document may have for free.
