@@ -4,9 +4,10 @@
   jaxir export --workdir=runs/quickstart --to=jaxir --out=exported
 
 sentence-transformers: config.json, model.safetensors, tokenizer.json, modules.json and prompts, which that
-library, mteb and others read. jaxir: the same for encoders that no published architecture describes (static
-ones among them), read by jaxir.models.pretrained.load. Both hold a model card with the training data, the
-config and the figures of the work directory's reports.
+library, mteb and others read; a learned sparse model becomes a folder for its SparseEncoder. jaxir: the
+same for encoders that no published architecture describes (static ones among them), read by
+jaxir.models.pretrained.load. Both hold a model card with the training data, the config and the figures of
+the work directory's reports.
 """
 
 from __future__ import annotations

@@ -129,6 +129,8 @@ def _write(
         max_length=max_length,
         prompts=prefixes,
         normalized=first.encoder.normalized,
+        kind=first.encoder.kind,
+        encoder=first.config["encoder"],
     )
     lines = "".join(f"- {path}, weight {w / sum(weights):.4g}\n" for path, w in zip(paths, weights))
     pretrained.export(

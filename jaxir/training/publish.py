@@ -48,6 +48,8 @@ def publish(
         max_length=max_length,
         prompts=model.config["prefixes"],
         normalized=model.encoder.normalized,
+        kind=model.encoder.kind,
+        encoder=spec,
     )
     pretrained.export(
         out,

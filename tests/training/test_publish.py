@@ -58,6 +58,17 @@ def test_only_a_name_of_the_hub_is_a_base_model(base, named, tmp_path, monkeypat
     assert (f"base_model: {base}\n" in card) == named
 
 
+def test_the_card_of_a_sparse_model():
+    how = dict(to="sentence-transformers", config={}, step=0, dim=80, max_length=16, normalized=False)
+    encoder = dict(query="table", top_k=dict(query=None, doc=40))
+    card = model_card("x", **how, prompts={}, kind="sparse", encoder=encoder)
+    assert "| output | a weight of 0 or more for each of 80 entries of the vocabulary |" in card
+    assert "| queries | a weight for each of their words from a table, without a model |" in card
+    assert "| weights kept | at most 40 per doc |" in card
+    assert 'SparseEncoder("path/of/this/folder")' in card
+    assert "- sparse-encoder" in card
+
+
 def test_published_weights_pass_through(published_bert, tmp_path):
     publish(published_bert, tmp_path / "m")
     before, after = pretrained.read(published_bert), pretrained.read(tmp_path / "m")

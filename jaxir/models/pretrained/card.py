@@ -21,11 +21,26 @@ queries = model.encode_query(["who wrote the first compiler?"])
 documents = model.encode_document(["Grace Hopper wrote the A-0 system in 1952."])
 print(model.similarity(queries, documents))
 ```""",
+    "SparseEncoder": """```python
+from sentence_transformers import SparseEncoder
+
+model = SparseEncoder("path/of/this/folder")
+queries = model.encode_query(["who wrote the first compiler?"])
+documents = model.encode_document(["Grace Hopper wrote the A-0 system in 1952."])
+print(model.similarity(queries, documents))
+print(model.decode(documents, top_k=10))  # the words that weigh most
+```""",
     "jaxir": """```python
 from jaxir.models import pretrained
 
 encoder, params, tokenizer = pretrained.load("path/of/this/folder")
 ```""",
+}
+
+WHAT = {"sparse": "A learned sparse text encoder"}
+QUERIES = {
+    "bag": "1 for each of their words, without a model",
+    "table": "a weight for each of their words from a table, without a model",
 }
 
 
@@ -41,6 +56,8 @@ def model_card(
     max_length: int | None,
     prompts: Mapping[str, str],
     normalized: bool,
+    kind: str = "dense",
+    encoder: Mapping[str, Any] | None = None,
 ) -> str:
     """README.md of an exported model, in the hub's form: facts first, then how it was made.
 
@@ -48,10 +65,12 @@ def model_card(
       config: the training config, or {} for a model that was not trained here.
       sources: the training data, one line each.
       figures: what was measured with this model; nothing is claimed that is not in there.
+      kind: of the representation, as :class:`jaxir.types.Encoder` has it.
+      encoder: its spec, of which a sparse encoder's card says how queries are made.
     """
     library = "sentence-transformers" if to == "sentence-transformers" else "jaxir"
     facts = {
-        "output": f"one vector of {dim} dimensions" + (", of length 1" if normalized else ""),
+        **_output(kind, dim, normalized, encoder or {}),
         "similarity": "cosine" if normalized else "dot product",
         "longest input": "any" if max_length is None else f"{max_length} tokens; longer texts are cut",
         "put before queries": repr(prompts.get("query", "")),
@@ -60,11 +79,12 @@ def model_card(
     base = config.get("init_from")
     if base:
         facts["started from"] = str(base)
+    what = WHAT.get(kind, "A text encoder")
     parts = [
-        _front(library, base),
-        f"# {name}\n\nA text encoder for retrieval, written by jaxir {jaxir.__version__}.",
+        _front(library, base, kind),
+        f"# {name}\n\n{what} for retrieval, written by jaxir {jaxir.__version__}.",
         _table(("fact", "value"), list(facts.items())),
-        f"## Use\n\n{USE[to]}",
+        f"## Use\n\n{USE['SparseEncoder' if kind == 'sparse' and library != 'jaxir' else to]}",
     ]
     if sources:
         lines = "\n".join(f"- {source}" for source in sources)
@@ -77,9 +97,27 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front(library: str, base: str | None) -> str:
-    lines = ["---", f"library_name: {library}", "pipeline_tag: sentence-similarity", "tags:"]
-    lines += ["- jaxir", "- sentence-similarity", "- feature-extraction"]
+def _output(kind: str, dim: int, normalized: bool, encoder: Mapping[str, Any]) -> dict[str, str]:
+    if kind != "sparse":
+        return {"output": f"one vector of {dim} dimensions" + (", of length 1" if normalized else "")}
+    facts = {"output": f"a weight of 0 or more for each of {dim} entries of the vocabulary"}
+    query, kept = encoder.get("query", "encoder"), encoder.get("top_k")
+    if query in QUERIES:
+        facts["queries"] = QUERIES[query]
+    if kept is not None:
+        numbers = kept if isinstance(kept, Mapping) else {"text": kept}
+        said = (f"{n} per {side}" for side, n in numbers.items() if n is not None)
+        facts["weights kept"] = "at most " + ", ".join(said)
+    return facts
+
+
+def _front(library: str, base: str | None, kind: str) -> str:
+    task = "feature-extraction" if kind == "sparse" else "sentence-similarity"
+    lines = ["---", f"library_name: {library}", f"pipeline_tag: {task}", "tags:", "- jaxir"]
+    if kind == "sparse":
+        lines += ["- sparse-encoder", "- sparse", "- feature-extraction"]
+    else:
+        lines += ["- sentence-similarity", "- feature-extraction"]
     lines += ["- sentence-transformers"] if library == "sentence-transformers" else []
     if base and not pathlib.Path(base).expanduser().exists() and base.count("/") == 1:  # a name of the hub
         lines.append(f"base_model: {base}")
