@@ -57,7 +57,7 @@ def measure(docs: np.ndarray, queries: np.ndarray, repeats: int) -> dict[str, di
         folder = pathlib.Path(name)
         vectors.write(folder / "vectors", docs, [str(row) for row in range(len(docs))], normalized=True)
         truth, _ = brute_force(queries[1::2], docs, 100)
-        for kind in index.KINDS:
+        for kind in index.DENSE_KINDS:
             start = time.perf_counter()
             # Half of the queries choose the leaves, the other half measure.
             options = {"queries": queries[::2]} if kind == "scann" else {}

@@ -1,4 +1,4 @@
-"""An index on disk: built from a vectors directory, opened for search.
+"""An index on disk: built from a directory of vectors, dense or sparse, opened for search.
 
 ``manifest.json`` (kind="index"), ``ids.npy``, ``arrays/``. Everything in it is data: nothing is imported
 or unpickled because an index says so.
@@ -6,7 +6,6 @@ or unpickled because an index says so.
 
 from __future__ import annotations
 
-import inspect
 import os
 import pathlib
 from collections.abc import Callable
@@ -18,12 +17,15 @@ from tqdm import tqdm
 
 from jaxir.checks import InputError, check_known
 from jaxir.files import PathLike, new_directory, read_manifest, write_manifest
-from jaxir.retrieval import exact, hosts, vectors
+from jaxir.retrieval import exact, hosts, sparse_index, sparse_vectors, vectors
 from jaxir.retrieval.ids import unpack_ids
 from jaxir.retrieval.topk import check_k
 from jaxir.retrieval.vectors import open_array, row_blocks
 
-KINDS = ("exact", "scann")
+DENSE_KINDS = ("exact", "scann")
+SPARSE_KINDS = sparse_index.KINDS
+KINDS = (*DENSE_KINDS, *SPARSE_KINDS)
+EXACT_KINDS = ("exact", "sparse")
 METRICS = ("dot", "cosine")
 BLOCK_BYTES = 1 << 25
 KEPT_FACTS = ("side", "normalized", "model", "model_path", "source", "settings")
@@ -32,9 +34,11 @@ KEPT_FACTS = ("side", "normalized", "model", "model_path", "source", "settings")
 class Index(NamedTuple):
     """An opened index.
 
-    ``search(queries, k) -> (scores [q, k] float32, rows [q, k] int64)`` for queries [q, d] float32:
+    ``search(queries, k) -> (scores [q, k] float32, rows [q, k] int64)`` for queries [q, d] float32, or
+    sparse rows of them for an index of sparse vectors:
     best first, ties lowest row first, row -1 and score -inf where nothing was found. It raises an
-    InputError for k above the corpus, another dimension, or a query that is not finite.
+    InputError for k above the corpus, another dimension, or a query that is not finite (or, of sparse ones,
+    negative). A sparse query finds only documents with which it has a term in common.
     """
 
     kind: str
@@ -43,7 +47,7 @@ class Index(NamedTuple):
     dim: int
     metric: str
     manifest: dict[str, Any]
-    search: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+    search: Callable[[Any, int], tuple[np.ndarray, np.ndarray]]
 
     @property
     def size(self) -> int:
@@ -59,27 +63,36 @@ def build(
     vectors_path: PathLike,
     out: PathLike,
     *,
-    kind: str = "exact",
+    kind: str | None = None,
     metric: str = "dot",
     overwrite: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> None:
-    """Builds an index from a vectors directory.
+    """Builds an index from a directory of vectors.
 
     Args:
-      vectors_path: what ``jaxir encode`` or :func:`jaxir.retrieval.vectors.write` wrote.
+      vectors_path: what ``jaxir encode``, :func:`jaxir.retrieval.vectors.write` or
+        :func:`jaxir.retrieval.sparse_vectors.write` wrote.
       out: the index directory; it appears whole or not at all.
-      kind: "exact" or "scann".
-      metric: "dot", or "cosine": then documents are normalised now and queries when they come.
-      options: of the kind; for scann those of :func:`jaxir.retrieval.scann.build`, where ``queries``
-        may also be a vectors directory.
+      kind: "exact" or "scann" for dense vectors, "sparse" (exact), "seismic" or "bmp" for sparse ones;
+        None = the exact one.
+      metric: "dot", or for dense vectors "cosine": then documents are normalised now and queries when they
+        come.
+      options: of the kind: those of ``build`` of :mod:`jaxir.retrieval.scann`,
+        :mod:`jaxir.retrieval.seismic` or :mod:`jaxir.retrieval.bmp`. ``queries`` is an array of typical
+        queries or a directory of their vectors; recall is measured on them.
 
     Raises:
-      InputError: an unknown kind, metric or option, a torn source, or vectors that are not finite.
+      InputError: an unknown kind, metric or option, a kind for other vectors than these, a torn source,
+        vectors that are not finite, negative weights, or an engine that is not installed.
     """
+    if kind is None:
+        kind = "sparse" if read_manifest(vectors_path, "vectors").get("layout") == "sparse" else "exact"
     check_known("kind of index", kind, KINDS)
     check_known("metric", metric, METRICS)
+    if kind in SPARSE_KINDS:
+        return _build_sparse(vectors_path, out, kind, metric, overwrite, progress, options)
     source = vectors.read(vectors_path)
     n, dim = source.values.shape
     if not n:
@@ -89,7 +102,7 @@ def build(
     if kind == "scann":
         from jaxir.retrieval import scann
 
-        _check_options(scann.build, options)
+        sparse_index.check_options(scann.build, "ScaNN", options)
     with new_directory(out, overwrite=overwrite) as work:
         arrays = work / "arrays"
         arrays.mkdir()
@@ -105,9 +118,45 @@ def build(
             for rows, block in _blocks(source, metric, progress):
                 values[rows] = block
             facts = {"options": scann.build(values, arrays, **options)}
-        kept = {name: source.manifest[name] for name in KEPT_FACTS if name in source.manifest}
+        kept = _kept(source.manifest)
         kept["normalized"] = bool(kept.get("normalized")) or metric == "cosine"
         write_manifest(work, "index", index_kind=kind, n=n, dim=dim, metric=metric, **kept, **facts)
+
+
+def _build_sparse(
+    vectors_path: PathLike,
+    out: PathLike,
+    kind: str,
+    metric: str,
+    overwrite: bool,
+    progress: bool,
+    options: dict[str, Any],
+) -> None:
+    source = sparse_vectors.read(vectors_path)
+    (n, dim), is_exact = source.shape, kind == sparse_index.EXACT
+    if not n:
+        raise InputError(f"{source.path} holds no vectors: there is nothing to index")
+    if metric != "dot":
+        raise InputError(
+            f"sparse vectors are compared by their dot product; metric {metric!r} is for dense ones"
+        )
+    if is_exact and options:
+        raise InputError(
+            f"a sparse index has no options, given: {', '.join(options)}; or take kind seismic or bmp"
+        )
+    if not is_exact:
+        named = {name: value for name, value in options.items() if name != "queries"}
+        sparse_index.check_options(sparse_index.engine_of(kind).build, kind, named)
+    with new_directory(out, overwrite=overwrite) as work:
+        (work / "arrays").mkdir()
+        vectors.save_array(work / "ids.npy", source.ids)
+        facts = sparse_index.build(source, work / "arrays", kind, options, progress=progress)
+        sizes = dict(index_kind=kind, n=n, dim=dim, metric=metric)
+        write_manifest(work, "index", **sizes, **_kept(source.manifest), **facts)
+
+
+def _kept(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {name: manifest[name] for name in KEPT_FACTS if name in manifest}
 
 
 def open(
@@ -121,12 +170,14 @@ def open(
     """Opens an index for search.
 
     Args:
-      backend: for an exact index "numpy", "jax" or "auto" (:func:`jaxir.retrieval.exact.searcher`).
+      backend: for an exact index "numpy", "jax" or "auto" (:func:`jaxir.retrieval.exact.searcher`,
+        :func:`jaxir.retrieval.sparse_exact.searcher`).
       verify: also compares the files' checksums with the manifest.
       over_processes: each of several processes holds its part of an exact index, and all call ``search``
-        together (:mod:`jaxir.retrieval.hosts`). A ScaNN index is held and searched by each alone.
-      options: for scann ``leaves_to_search`` and ``reorder``; for exact those of
-        :func:`jaxir.retrieval.exact.device_searcher`.
+        together (:mod:`jaxir.retrieval.hosts`). Every other index is held and searched by each alone.
+      options: for scann ``leaves_to_search`` and ``reorder``; for seismic and bmp those of their ``open``;
+        for exact those of :func:`jaxir.retrieval.exact.device_searcher`, for sparse those of
+        :func:`jaxir.retrieval.sparse_device.searcher`.
 
     Raises:
       InputError: no index, a torn one, or one whose parts contradict each other.
@@ -143,30 +194,43 @@ def open(
         consistent = values.shape == (n, dim) and str(values.dtype) in vectors.DTYPES
         searcher = hosts.searcher if over_processes else exact.searcher
         search = searcher(values, backend=backend, **options) if consistent else None
+    elif kind in SPARSE_KINDS:
+        consistent = isinstance(manifest.get("nnz"), int)
+        arrays = path / "arrays"
+        search = (
+            sparse_index.open(arrays, kind, (n, dim), manifest, backend=backend, **options)
+            if consistent
+            else None
+        )
     else:
         from jaxir.retrieval import scann
 
-        _check_options(scann.open, options)
+        sparse_index.check_options(scann.open, "ScaNN", options)
         search = scann.open(path / "arrays", manifest.get("options", {}), n, **options)
         consistent = True
     if search is None or not consistent or ids.shape != (n,) or ids.dtype.kind != "S":
         raise InputError(f"{path} is damaged: its arrays do not have the sizes of its manifest")
 
-    def checked(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def checked(queries: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         check_k(k, n)
-        return search(check_queries(queries, dim, metric), k)
+        sparse = kind in SPARSE_KINDS
+        return search(
+            sparse_index.check_queries(queries, dim) if sparse else check_queries(queries, dim, metric), k
+        )
 
     return Index(kind, path, ids, dim, metric, manifest, checked)
 
 
 def describe(path: PathLike) -> str:
-    """One line for a person: kind, sizes, and for ScaNN what was chosen."""
+    """One line for a person: kind, sizes, what was chosen and measured."""
     path = pathlib.Path(path)
     facts = read_manifest(path, "index")
     size = sum(file["bytes"] for file in facts["files"].values())
     line = f"{facts['index_kind']}, {facts['n']:,} documents x {facts['dim']}, {size / 1e6:,.1f} MB"
     options = facts.get("options") or {}
-    if options.get("tree"):
+    if facts["index_kind"] in SPARSE_KINDS:
+        line += f", {sparse_index.describe(facts)}"
+    elif options.get("tree"):
         line += (
             f", {options['leaves_to_search']} of {options['leaves']} leaves searched, recall@100 "
             f"{options['measured_recall@100']:.3f} on a sample of {options['measured_on']}"
@@ -195,12 +259,6 @@ def check_queries(queries: np.ndarray, dim: int, metric: str = "dot") -> Float[n
         row = int(np.flatnonzero(~np.isfinite(squares))[0])
         raise InputError(f"the vector of query {row} has NaN, infinity or far too large values")
     return _normalised(queries, squares) if metric == "cosine" else queries
-
-
-def _check_options(fn: Callable[..., Any], options: dict[str, Any]) -> None:
-    parameters = inspect.signature(fn).parameters.values()
-    for name in options:
-        check_known("option of a ScaNN index", name, [p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
 
 
 def _build_exact(

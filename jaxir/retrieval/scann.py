@@ -9,15 +9,12 @@ finds in the directory.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
 import pathlib
 import re
 import shutil
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,7 @@ from scann.scann_ops.py import scann_ops_pybind
 
 from jaxir.checks import InputError, check_positive
 from jaxir.retrieval.exact import Search, search_numpy
+from jaxir.retrieval.native import quiet
 from jaxir.retrieval.topk import NOT_FOUND
 
 BRUTE_FORCE_BELOW = 10_000
@@ -192,7 +190,7 @@ def open(
             raise InputError(f"{assets} is damaged or foreign: it names the file {name!r}")
     try:
         # Not scann's load_searcher: it unpickles scann_docids.pkl when the directory has one.
-        with _quiet():
+        with quiet():
             native = scann_ops_pybind.scann_pybind.ScannNumpy(str(directory), text)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"ScaNN cannot read {directory}: {error}") from error
@@ -234,7 +232,7 @@ def _search(
 
 def _write(builder: Any, directory: pathlib.Path) -> Any:
     try:
-        with _quiet():
+        with quiet():
             searcher = builder.build()
             searcher.serialize(str(directory), relative_path=True)
     except RuntimeError as error:
@@ -242,19 +240,3 @@ def _write(builder: Any, directory: pathlib.Path) -> Any:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from error
         raise InputError(f"ScaNN could not build the index: {error}") from error
     return searcher
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides the library's log, which goes to file descriptor 2 and says nothing to a user."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with contextlib.ExitStack() as stack:
-            sink = os.open(os.devnull, os.O_WRONLY)
-            stack.callback(os.close, sink)
-            os.dup2(sink, 2)
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

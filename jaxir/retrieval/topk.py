@@ -32,10 +32,14 @@ class RunningTopK:
     >>> top.update(np.array([[2.0, 3.0]], np.float32), first_row=3)
     >>> [a.tolist() for a in top.result()]
     [[[3.0, 3.0]], [[1, 4]]]
+
+    Args:
+      above: scores must lie strictly above this.
     """
 
-    def __init__(self, queries: int, k: int):
+    def __init__(self, queries: int, k: int, *, above: float = -np.inf):
         self.queries, self.k = queries, k
+        self._lowest = np.nextafter(np.float32(above), np.float32(np.inf))
         self._threshold: np.ndarray | None = None  # [q, 1]
         # Candidates as (query, row, score), each part in increasing row order per query.
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -47,10 +51,10 @@ class RunningTopK:
         if self._threshold is not None:
             passed = scores > self._threshold
         elif n >= self.k:
-            self._threshold = np.maximum(_reached_by_k(scores, self.k), np.finfo(np.float32).min)
+            self._threshold = np.maximum(_reached_by_k(scores, self.k), self._lowest)
             passed = scores >= self._threshold
         else:
-            passed = scores > -np.inf
+            passed = scores >= self._lowest
         flat = np.flatnonzero(passed)
         if not len(flat):
             return
@@ -80,7 +84,7 @@ class RunningTopK:
         query, row, score = self._joined()
         _, scores = self._padded(query, score)
         if scores.shape[1] >= self.k:
-            self._threshold = _kth(scores, self.k)
+            self._threshold = np.maximum(_kth(scores, self.k), self._lowest)
             keep = score >= self._threshold[query, 0]  # all ties stay: their order is row order
             query, row, score = query[keep], row[keep], score[keep]
         self._parts, self._size = [(query, row, score)], len(query)

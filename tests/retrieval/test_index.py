@@ -142,7 +142,7 @@ def test_jax_backend_gives_the_same_rows(source, queries, tmp_path):
 
 def test_equal_vectors_tie_at_the_lowest_row(tmp_path):
     vectors.write(tmp_path / "v", np.ones((40, 4), np.float32), [str(i) for i in range(40)])
-    for kind in index.KINDS:
+    for kind in index.DENSE_KINDS:
         index.build(tmp_path / "v", tmp_path / kind, kind=kind, progress=False)
         assert index.open(tmp_path / kind).search(np.ones((1, 4)), 40)[1].tolist() == [list(range(40))]
 
@@ -202,7 +202,7 @@ def test_vectors_that_are_not_finite(tmp_path):
     values = np.ones((5, 3), np.float32)
     values[3, 1] = np.nan
     vectors.write(tmp_path / "v", values, list("abcde"))
-    for kind in index.KINDS:
+    for kind in index.DENSE_KINDS:
         with pytest.raises(InputError, match=r"document 'd' \(row 3\) has NaN"):
             index.build(tmp_path / "v", tmp_path / "i", kind=kind, progress=False)
     vectors.write(tmp_path / "none", np.zeros((0, 3), np.float32), [])
@@ -219,7 +219,7 @@ def test_existing_output(source, tmp_path):
     assert index.open(tmp_path / "i").metric == "cosine"
 
 
-@pytest.mark.parametrize("kind", index.KINDS)
+@pytest.mark.parametrize("kind", index.DENSE_KINDS)
 def test_a_full_disk_leaves_nothing_behind(tmp_path, kind, capsys):
     vectors.write(tmp_path / "v", np.ones((4000, 512), np.float32), [str(i) for i in range(4000)])
     with toy.small_disk(tmp_path / "disk", megabytes=4) as disk:
