@@ -26,6 +26,7 @@ COMMANDS = {
     "index": "build an exact or ScaNN index from vectors",
     "search": "search with a query, or with queries from standard input",
     "evaluate": "compare runs, or encode, index, search and measure in one go",
+    "score": "a teacher's scores of documents for each query, to train on",
     "merge": "one model from several of the same start, by their weights",
     "export": "write a trained model as a folder that sentence-transformers loads",
     "frontier": "effectiveness against cost, of finished runs or of a grid that it trains",
