@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,9 @@ from jaxir.config import TRUSTED, Allow
 from jaxir.data import tokenizer as tokenizers
 from jaxir.files import PathLike, fingerprint, read_json
 from jaxir.models import lora, pretrained
+from jaxir.models.pretrained.reading_sparse import sparse_spec
 from jaxir.models.pretrained.weights import Shardings
+from jaxir.models.sparse import WEIGHTS
 from jaxir.models.towers import SIDES
 from jaxir.training.build import adapted, build_encoder
 from jaxir.training.defaults import HARMLESS
@@ -43,7 +46,8 @@ def load_model(
       allow: packages that a work directory's config may name: it is data, not a program.
       shardings: shapes of the encoder's parameters -> shardings; None = the first device.
       **changes: arguments of the encoder that differ from what is stored: dtype="bfloat16",
-        pooling="cls", layers=4, ... A projection that is not there starts at random.
+        pooling="cls", layers=4, ... A projection that is not there starts at random. ``sparse=dict(...)``
+        makes a learned sparse encoder of it, see :func:`jaxir.models.pretrained.read`.
 
     Raises:
       InputError: no such model, no (such) checkpoint, a config that names other packages.
@@ -74,7 +78,10 @@ def _load_run(
         raise InputError(f"{workdir} has no {CHECKPOINTS} yet: was it trained to its first checkpoint?")
     tokenizer = tokenizers.load(workdir / TOKENIZER)
     trained = adapted(build_encoder(config, tokenizer, allow=allow), config)
-    changed = {**config, "encoder": {**config["encoder"], **changes}}
+    spec, sparse = dict(config["encoder"]), changes.get("sparse")
+    if sparse is not None:
+        spec = sparse_spec(spec, sparse, workdir)
+    changed = {**config, "encoder": {**spec, **{k: v for k, v in changes.items() if k != "sparse"}}}
     encoder = build_encoder(changed, tokenizer, allow=allow)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     places = trees.named(shardings(shapes) if shardings else _on_first_device(shapes))
@@ -150,10 +157,11 @@ def _cut(params: Any, encoder: Encoder, shapes: Any, places: Mapping[str, Any]) 
         elif shared in leaves and leaves[shared].shape == x.shape:  # from one tower to two
             same[name] = jax.device_put(jnp.copy(leaves[shared]), places[name])
     fresh = tuple(wanted.keys() - same.keys())
-    unknown = [n for n in fresh if "projection" not in n]
+    unknown = [n for n in fresh if not re.search(rf"projection|(^|/)mlm/|(^|/){WEIGHTS}$", n)]
     if unknown:
         raise InputError(
-            f"the changed encoder has {unknown[0]}, which was not trained; only a projection may be new"
+            f"the changed encoder has {unknown[0]}, which was not trained; only a projection, a head over "
+            "the vocabulary and a table of query weights may be new"
         )
     init = lambda key: {n: x for n, x in trees.named(encoder.init(key)).items() if n in fresh}
     new = jax.jit(init, out_shardings={n: places[n] for n in fresh})(jax.random.key(0)) if fresh else {}

@@ -190,6 +190,12 @@ def test_bfloat16_computation_keeps_float32_weights(texts, published_bert, tmp_p
     spec = model.config["encoder"]
     assert [spec[k] for k in ("dtype", "remat", "attention", "layers")] == ["bfloat16", "full", "xla", 1]
     assert not any("layers_1" in name for name in trees.named(model.params))
+    with pytest.raises(InputError, match="no head over its vocabulary"):
+        load_model(tmp_path, sparse={})
+    sparse = load_model(tmp_path, sparse=dict(head=dict(transform=False), query="table"), dtype="float32")
+    assert sparse.encoder.kind == "sparse"
+    jax.tree.map(np.testing.assert_array_equal, sparse.params["trunk"], model.params["trunk"])
+    np.testing.assert_array_equal(sparse.params["query_weights"], np.ones(80))
 
 
 def test_published_weights_are_a_model(published, published_bert):

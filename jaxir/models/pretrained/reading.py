@@ -29,7 +29,7 @@ from jaxir.models.pretrained.assembling import (
     with_ids,
 )
 from jaxir.models.pretrained.names import Tensor, under
-from jaxir.models.pretrained.reading_sparse import check_changes, of_own, read_sparse
+from jaxir.models.pretrained.reading_sparse import check_changes, read_sparse, sparse_spec
 from jaxir.models.towers import SIDES, linear_maps
 from jaxir.trees import named
 from jaxir.types import Encoder, Params
@@ -246,7 +246,7 @@ def _read_own(
     spec = dict(facts["encoder"])
     unwanted = [r"(^|/)layers_\d+/"] if "layers" in changes else []
     if sparse is not None:
-        spec = with_ids(of_own(spec, sparse, folder), open_tokenizer(folder, False))
+        spec = with_ids(sparse_spec(spec, sparse, folder), open_tokenizer(folder, False))
         unwanted += [r"(^|/)projection\w*/", r"(^|/)mlm/", r"^query_weights$"]
     if spec["fn"] == SPLADE:
         check_changes(changes)

@@ -211,7 +211,9 @@ def _query_table(
     return np.pad(values, (0, rows - len(values))), bool(config.get("frozen", False))
 
 
-def of_own(spec: Mapping[str, Any], arguments: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+def sparse_spec(
+    spec: Mapping[str, Any], arguments: Mapping[str, Any], folder: pathlib.Path
+) -> dict[str, Any]:
     """The spec of jaxir's own folder with ``arguments`` of the splade encoder put in.
 
     Raises:
