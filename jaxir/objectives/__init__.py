@@ -1,6 +1,8 @@
 """Terms -> one objective, and wrappers around an objective."""
 
 from jaxir.objectives.chunked import chunked
-from jaxir.objectives.combine import Objective, combine
+from jaxir.objectives.combine import combine
+from jaxir.objectives.memory import Memory, running_df
+from jaxir.objectives.objective import Objective
 
-__all__ = ["Objective", "chunked", "combine"]
+__all__ = ["Memory", "Objective", "chunked", "combine", "running_df"]

@@ -11,66 +11,26 @@ loss, metrics = objective(reps, batch, step=step, key=key)
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxir import negatives, scoring
-from jaxir.checks import InputError, check_known, check_positive
-from jaxir.config import Allow, accepts, bind, check_keywords, is_spec
-from jaxir.losses.contrastive import OF_SUMS
+from jaxir.checks import InputError
+from jaxir.config import Allow, accepts
+from jaxir.losses.distillation import ensemble
+from jaxir.objectives.objective import Objective
+from jaxir.objectives.terms import OF_REPS, Term, learnable, parse
 from jaxir.reduce import AxisName, masked_mean, over
 from jaxir.types import Array, Batch, BatchReps, Params
 
-ON = ("in_batch", "listed", "query", "docs")
-SCORES = {"dot": scoring.dot, "cosine": scoring.cosine}
-# What a term's spec may say besides its function's own arguments.
-TERM_KEYS = ("fn", "on", "weight", "temperature", "score", "negatives")
 
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """What training minimises: pure functions of the encoded batch.
-
-    ``init(key) -> params`` holds what the objective itself learns (a temperature), {} otherwise.
-    ``apply(params, reps, batch, *, step, key, axis_name) -> (loss, metrics)``. Calling the objective
-    is ``apply`` with ``params={}`` unless given. ``layers`` names the encoder layers it wants.
-    """
-
-    init: Callable[[Array], Params]
-    apply: Callable[..., tuple[Array, dict[str, Array]]]
-    layers: tuple[int, ...] | None = None
-
-    def __call__(
-        self,
-        reps: BatchReps,
-        batch: Batch,
-        *,
-        params: Params | None = None,
-        step: Array | int = 0,
-        key: Array | None = None,
-        axis_name: AxisName = None,
-    ) -> tuple[Array, dict[str, Array]]:
-        return self.apply(params or {}, reps, batch, step=step, key=key, axis_name=axis_name)
-
-
-class _Term(NamedTuple):
-    fn: Callable[..., Array]
-    on: str
-    weight: Callable[[Array | int], Array] | float
-    temperature: float | None
-    learned: dict[str, float] | None  # init and floor of a learnable temperature
-    score: Callable[..., Array]
-    negatives: dict[str, Any]
-    mode: str | None  # of the negatives; None = by size
-    tile: int
-
-
-def combine(terms: Mapping[str, Any], *, allow: Allow = None) -> Objective:
+def combine(
+    terms: Mapping[str, Any], *, arrays: Mapping[str, Any] | None = None, allow: Allow = None
+) -> Objective:
     """sum_i weight_i(step) * term_i, with every term's value in the metrics under its name.
 
     A term is ``dict(fn=..., on=..., weight=1.0, **arguments of fn)``. ``on`` says what it sees:
@@ -80,119 +40,116 @@ def combine(terms: Mapping[str, Any], *, allow: Allow = None) -> Objective:
       ring; by default :func:`jaxir.negatives.choose` decides by size) and ``tile``. Adds the metric
       ``NAME/top1``, the share of queries of which a positive scores higher than all other
       documents;
-    - ``listed``: scores of the query's own n documents, with ``labels``, ``where`` and ``teacher``;
-    - ``query``, ``docs``: that side's representations.
+    - ``listed``: scores of the query's own n documents, with ``labels``, ``where`` and ``teacher``; where
+      the data has several teachers, ``ensemble=dict(scale=30)`` makes one of them
+      (:func:`jaxir.losses.ensemble`);
+    - ``query``, ``docs``: that side's representations, of the whole batch also with micro-batches.
+      ``memory=dict(fn="jaxir.objectives:running_df", ...)`` carries something from step to step
+      (:class:`jaxir.objectives.Memory`).
 
     ``weight`` is a number or a schedule of the optimiser step. ``temperature`` divides the scores: a
     number, or ``dict(init=0.05, min=0.01)`` for a learnable one. ``score`` is ``dot`` or ``cosine``.
+    ``columns=(start, stop)``: the slice of the representations' last axis that the term sees.
     The loss and the metrics are those of the global batch on every device.
 
+    Args:
+      arrays: what cannot stand in a config, by name: ``{"idf": ...}`` is given to each term whose function
+        has an argument ``idf``.
+
     Raises:
-      InputError: no terms, an unknown ``on`` or argument, a term without ``fn``.
+      InputError: no terms, an unknown ``on`` or argument, a term without ``fn``, an argument missing.
     """
     if not terms:
         raise InputError("the objective has no terms; give at least dict(rank=dict(fn=..., on=...))")
-    parsed = {name: _term(name, spec, allow) for name, spec in terms.items()}
+    # Of numpy: constants of a program on whatever devices it is for.
+    arrays = {name: np.asarray(x) for name, x in (arrays or {}).items()}
+    parsed = [parse(name, spec, arrays, allow) for name, spec in terms.items()]
+    whole = _objective(parsed, range(len(parsed)))
+    of_reps = [i for i, term in enumerate(parsed) if term.on in OF_REPS]
+    if not of_reps:
+        return whole
+    of_scores = [i for i, term in enumerate(parsed) if term.on not in OF_REPS]
+    return Objective(
+        whole.init,
+        whole.apply,
+        memory=whole.memory,
+        parts=(_objective(parsed, of_scores), _objective(parsed, of_reps)),
+    )
+
+
+def _objective(terms: list[Term], chosen: Any) -> Objective:
+    """The sum of the terms of these numbers."""
 
     def init(key: Array) -> Params:
         del key
         return {
-            f"{name}_log_temperature": jnp.log(jnp.asarray(t.learned["init"], jnp.float32))
-            for name, t in parsed.items()
+            f"{t.name}_log_temperature": jnp.log(jnp.asarray(t.learned["init"], jnp.float32))
+            for t in terms
             if t.learned
         }
 
-    def apply(params, reps, batch, *, step=0, key=None, axis_name=None):
+    def memory(dim: int) -> dict[str, dict[str, Array]]:
+        return {
+            t.name: t.memory.init(dim if t.columns is None else t.columns[1] - t.columns[0])
+            for t in (terms[i] for i in chosen)
+            if t.memory
+        }
+
+    start = memory
+
+    def apply(params, reps, batch, *, step=0, key=None, axis_name=None, memory=None):
         loss = jnp.zeros((), jnp.float32)
         metrics: dict[str, Array] = {}
-        for i, (name, term) in enumerate(parsed.items()):
+        memory = dict(memory or start(reps.docs.values.shape[-1]))
+        for i in chosen:
+            term = terms[i]
             term_key = None if key is None else jax.random.fold_in(key, i)
-            value, extra = _value(name, term, params, reps, batch, term_key, axis_name)
+            options = {name: jnp.asarray(x) for name, x in term.arrays.items()}
+            if accepts(term.fn, "key"):
+                options["key"] = term_key
+            if term.on in OF_REPS:
+                values, where = term.sees(getattr(reps, term.on).values), _real_rows(batch)[term.on]
+                if term.memory:
+                    held = jax.lax.stop_gradient(values)
+                    kept = memory[term.name] = term.memory.update(memory[term.name], held, where, axis_name)
+                    options.update({name: x for name, x in kept.items() if accepts(term.fn, name)})
+                value, extra = term.fn(values, where=where, axis_name=axis_name, **options), {}
+            else:
+                value, extra = _of_scores(term, params, reps, batch, options, axis_name)
             weight = term.weight(step) if callable(term.weight) else term.weight
             loss = loss + weight * value
-            metrics[name] = value
-            metrics.update({f"{name}/{k}": v for k, v in extra.items()})
+            metrics[term.name] = value
+            metrics.update({f"{term.name}/{k}": v for k, v in extra.items()})
             if callable(term.weight):
-                metrics[f"{name}/weight"] = weight
-        return loss, metrics
+                metrics[f"{term.name}/weight"] = weight
+        return loss, metrics, memory
 
-    return Objective(init, apply)
-
-
-def _term(name: str, spec: Mapping[str, Any], allow: Allow) -> _Term:
-    if not is_spec(spec):
-        raise InputError(f"term {name!r} of the objective has no 'fn' that says what to call")
-    fn = bind({k: v for k, v in spec.items() if k == "fn" or k not in TERM_KEYS}, allow=allow)
-    on = spec.get("on", "in_batch")
-    check_known(f"'on' of term {name!r}", on, ON)
-    score = spec.get("score", "dot")
-    check_known(f"score of term {name!r}", score, SCORES)
-    options = dict(spec.get("negatives", {}))
-    mode, tile = options.pop("mode", None), options.pop("tile", None) or negatives.TILE
-    if (options or mode) and on != "in_batch":
-        raise InputError(f"term {name!r} is on {on!r}, and 'negatives' is only for on='in_batch'")
-    check_keywords(negatives.in_batch, options, f"negatives of term {name!r}")
-    mode = _mode(name, fn, mode)
-    weight = spec.get("weight", 1.0)
-    weight = bind(weight, allow=allow)() if is_spec(weight) else weight
-    temperature, learned = spec.get("temperature"), None
-    if isinstance(temperature, Mapping):
-        learned = {"init": 0.05, "min": 0.01, **temperature}
-        check_keywords(_learnable, learned, f"temperature of term {name!r}")
-        temperature = None
-        check_positive(f"temperature's init of term {name!r}", learned["init"])
-    if temperature is not None:
-        check_positive(f"temperature of term {name!r}", temperature)
-    return _Term(fn, on, weight, temperature, learned, SCORES[score], options, mode, tile)
+    return Objective(init, apply, memory=memory)
 
 
-def _mode(name: str, fn: functools.partial, mode: str | None) -> str | None:
-    """The form of the negatives, "dense" for a loss that needs every score by itself."""
-    if mode is not None:
-        check_known(f"mode of the negatives of term {name!r}", mode, negatives.MODES)
-    of_sums = fn.func in OF_SUMS and not fn.keywords.get("label_smoothing")
-    if of_sums or mode == "dense":
-        return mode
-    if mode is not None:
-        names = " and ".join(sorted(loss.__name__ for loss in OF_SUMS))
-        raise InputError(
-            f"term {name!r} has negatives of mode {mode!r}, which are for losses that sum over them: {names} "
-            "without label_smoothing. Use mode='dense'"
-        )
-    return "dense"
-
-
-def _learnable(log_temperature: Array, *, init: float, min: float) -> Array:
-    """exp of the learned logarithm, kept above ``min``: a temperature that reaches 0 is a NaN."""
-    del init
-    return jnp.maximum(jnp.exp(log_temperature), min)
-
-
-def _value(name, term, params, reps, batch, key, axis_name):
-    options = {"key": key} if accepts(term.fn, "key") else {}
-    if term.on in ("query", "docs"):
-        options.update(where=_real_rows(batch)[term.on], axis_name=axis_name)
-        return term.fn(getattr(reps, term.on).values, **options), {}
-
+def _of_scores(
+    term: Term,
+    params: Params,
+    reps: BatchReps,
+    batch: Batch,
+    options: dict[str, Any],
+    axis_name: AxisName,
+) -> tuple[Array, dict[str, Array]]:
+    """The value of a term on scores, and more for the metrics."""
+    query, docs = term.sees(reps.query.values), term.sees(reps.docs.values)
     extra: dict[str, Array] = {}
     temperature = term.temperature
     if term.learned:
-        temperature = _learnable(params[f"{name}_log_temperature"], **term.learned)
+        temperature = learnable(params[f"{term.name}_log_temperature"], **term.learned)
         extra["temperature"] = temperature
     if term.on == "in_batch":
-        scores, labels, where, more = _in_batch(term, temperature, reps, batch, axis_name)
+        scores, labels, where, more = _in_batch(term, temperature, query, docs, batch, axis_name)
         extra["top1"] = more.pop("top1")
         options.update(more)
     else:
-        scores = scoring.listed(reps.query.values, reps.docs.values, term.score)
-        labels, where = batch.labels, batch.where
+        scores, labels, where = scoring.listed(query, docs, term.score), batch.labels, batch.where
         if accepts(term.fn, "teacher"):
-            if batch.teacher is None:
-                raise InputError(
-                    f"term {name!r} learns from teacher scores and the batch has none: give the data "
-                    "a negatives file with scores, or remove the term"
-                )
-            options["teacher"] = batch.teacher
+            options["teacher"] = _teacher(term, batch)
         scores = scores if temperature is None else scores / temperature
     # jaxir's losses take the axis; rax's and others of its signature take a global reduction.
     if accepts(term.fn, "axis_name"):
@@ -202,9 +159,27 @@ def _value(name, term, params, reps, batch, key, axis_name):
     return term.fn(scores, labels, where=where, **options), extra
 
 
-def _in_batch(term, temperature, reps, batch, axis_name):
+def _teacher(term: Term, batch: Batch) -> Array:
+    """[b, n]: the scores to learn from."""
+    teacher = batch.teacher
+    if teacher is None:
+        raise InputError(
+            f"term {term.name!r} learns from teacher scores and the batch has none: give the data a "
+            "negatives file with scores, or remove the term"
+        )
+    if term.ensemble is not None:
+        teacher = jnp.asarray(teacher if teacher.ndim > batch.where.ndim else teacher[..., None])
+        return ensemble(teacher, where=jnp.asarray(batch.where), **term.ensemble)
+    if teacher.ndim > batch.where.ndim:
+        raise InputError(
+            f"the data has scores of {teacher.shape[-1]} teachers, and term {term.name!r} learns from one: "
+            "add ensemble=dict(scale=30) to it"
+        )
+    return teacher
+
+
+def _in_batch(term, temperature, query, docs, batch, axis_name):
     """(scores over the temperature, labels, where, other arguments of the loss and top1)."""
-    query, docs = reps.query.values, reps.docs.values
     arguments = dict(
         labels=batch.labels,
         where=batch.where,
@@ -235,7 +210,7 @@ def _in_batch(term, temperature, reps, batch, axis_name):
 
 
 def _real_rows(batch: Batch) -> dict[str, Array]:
-    return {"query": jnp.any(batch.where, axis=-1), "docs": batch.where}
+    return {"query": jnp.any(batch.where, axis=-1), "docs": jnp.asarray(batch.where)}
 
 
 def _top1(scores, labels, where, axis_name, others=None) -> Array:

@@ -1,7 +1,7 @@
 """A run's states on disk, by orbax.
 
-``workdir/checkpoints/STEP/`` has the items ``params``, ``opt_state``, ``ema`` (where there is one)
-and ``meta``. Each can be read without the others. ``params`` may hold the trained parameters only; the
+``workdir/checkpoints/STEP/`` has the items ``params``, ``opt_state``, ``ema`` and ``memory`` (where there is
+one) and ``meta``. Each can be read without the others. ``params`` may hold the trained parameters only; the
 frozen ones are then those of the model that the run began from.
 """
 
@@ -20,7 +20,7 @@ from jaxir import trees
 from jaxir.checks import InputError
 from jaxir.files import PathLike
 from jaxir.training.model import CHECKPOINTS
-from jaxir.training.step import State
+from jaxir.training.step import State, zeros
 from jaxir.types import Array
 
 
@@ -63,6 +63,8 @@ def save(
     }
     if state.ema is not None:
         items["ema"] = ocp.args.StandardSave(state.ema)
+    if state.memory is not None:
+        items["memory"] = ocp.args.StandardSave(state.memory)
     manager.save(step, args=ocp.args.Composite(**items), metrics=metrics or None)
 
 
@@ -106,6 +108,8 @@ def restore(
         }
         if like.ema is not None:
             items["ema"] = ocp.args.StandardRestore(shapes.ema)
+        if like.memory is not None and (manager.directory / str(step) / "memory").exists():
+            items["memory"] = ocp.args.StandardRestore(shapes.memory)
         if left_out - (given or {}).keys():
             raise ValueError(f"it has no {min(left_out)}")
         out = manager.restore(step, args=ocp.args.Composite(**items))
@@ -114,7 +118,9 @@ def restore(
     rest = {name: x for name, x in (given or {}).items() if name in left_out}
     params = trees.fill(trees.join(out["params"], like.params), rest)
     at = jax.device_put(jax.numpy.int32(step), like.step.sharding)
-    return State(at, params, out["opt_state"], out.get("ema"))
+    # Of a checkpoint without one: a memory that has seen nothing.
+    memory = out.get("memory") or zeros(like.memory)
+    return State(at, params, out["opt_state"], out.get("ema"), memory)
 
 
 def read_item(folder: Any, place: Callable[[str], Any]) -> dict[str, Array]:

@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxir import trees
 from jaxir.checks import InputError
 from jaxir.objectives import Objective
-from jaxir.training.mesh import AXES, Rules, param_shardings, replicated
-from jaxir.types import Array, Batch, BatchReps, Encoder, Params
-
-Metrics = dict[str, Array]
+from jaxir.training.gradients import Metrics, make_gradients
+from jaxir.training.mesh import Rules, param_shardings, replicated
+from jaxir.types import Array, Batch, Encoder, Params
 
 
 class State(NamedTuple):
@@ -26,6 +25,7 @@ class State(NamedTuple):
     params: Params
     opt_state: Any
     ema: Params | None = None  # moving average of the trained params, for evaluation
+    memory: Any = None  # what the objective carries and does not learn; zeros at first, on every device alike
 
 
 def init_params(encoder: Encoder, objective: Objective, key: Array) -> Params:
@@ -60,7 +60,8 @@ def state_shapes(
         params = init_params(encoder, objective, key)
         trees.check_patterns(frozen, params)
         trained, _ = trees.split(params, is_trained(frozen))
-        return State(jnp.zeros((), jnp.int32), params, tx.init(trained), trained if ema else None)
+        memory = objective.memory(encoder.dim) or None
+        return State(jnp.zeros((), jnp.int32), params, tx.init(trained), trained if ema else None, memory)
 
     shapes = jax.eval_shape(make, jax.random.key(0))
     if not any(map(is_trained(frozen), trees.named(shapes.params))):
@@ -114,7 +115,15 @@ def init_state(
     copied = lambda tree: jax.tree.map(jnp.copy, tree)
     opt_state = jax.jit(lambda x: tx.init(copied(x)), out_shardings=at.opt_state)(trained)
     average = jax.jit(copied, out_shardings=at.ema)(trained) if ema else None
-    return State(step, params, opt_state, average)
+    return State(step, params, opt_state, average, zeros(shapes.memory))
+
+
+def zeros(shapes: Any) -> Any:
+    """Arrays of zeros of these shapes, where their shardings say: a memory that has seen nothing."""
+    if shapes is None:
+        return None
+    make = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.jit(make, out_shardings=jax.tree.map(lambda x: x.sharding, shapes))()
 
 
 def check_given(given: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
@@ -136,50 +145,8 @@ def averaged(state: State) -> Params:
 
 def state_shardings(shapes: State, mesh: Mesh, rules: Rules = ()) -> State:
     """Shardings of every leaf; an optimiser's moments lie like their parameters (same shape, rule)."""
-    return param_shardings(shapes, mesh, rules=rules)
-
-
-def encode_batch(encoder: Encoder, params: Params, batch: Batch, *, key: Array | None = None) -> BatchReps:
-    """Encodes both sides; ``key`` present means training."""
-    keys = (None, None) if key is None else jax.random.split(key)
-    return BatchReps(
-        encoder.encode(params, batch.query, side="query", key=keys[0]),
-        encoder.encode(params, batch.docs, side="doc", key=keys[1]),
-    )
-
-
-def make_loss(
-    encoder: Encoder, objective: Objective, mesh: Mesh | None = None
-) -> Callable[..., tuple[Array, Metrics]]:
-    """``loss(params, batch, *, step, key) -> (loss, metrics)`` of the global batch.
-
-    The encoder runs under jit's automatic sharding; the objective runs inside ``shard_map``, where
-    its collectives are explicit. Gradients are taken outside of it (inside, they would come out wrong
-    by the number of devices).
-    """
-
-    def loss(params: Params, batch: Batch, *, step: Array | int = 0, key: Array | None = None):
-        model_key, objective_key = (None, None) if key is None else jax.random.split(key)
-        reps = encode_batch(encoder, params["encoder"], batch, key=model_key)
-
-        def apply(objective_params, reps, batch, step, objective_key):
-            return objective(
-                reps,
-                batch,
-                params=objective_params,
-                step=step,
-                key=objective_key,
-                axis_name=None if mesh is None else AXES,
-            )
-
-        arguments = (params["objective"], reps, batch, step, objective_key)
-        if mesh is None:
-            return apply(*arguments)
-        rows, everywhere = PartitionSpec(AXES), PartitionSpec()
-        specs = (everywhere, rows, rows, everywhere, everywhere)
-        return jax.shard_map(apply, mesh=mesh, in_specs=specs, out_specs=everywhere)(*arguments)
-
-    return loss
+    everywhere = jax.tree.map(lambda _: replicated(mesh), shapes.memory)
+    return param_shardings(shapes, mesh, rules=rules)._replace(memory=everywhere)
 
 
 def make_train_step(
@@ -201,40 +168,22 @@ def make_train_step(
     own negatives, and averages their gradients: memory of a k-th, one optimiser step. No gradient is
     computed for parameters whose path matches one of ``frozen``, the same as in :func:`init_state`.
 
+    Terms of representations (FLOPS and the like) see the whole batch also with ``accumulate``: see
+    :func:`jaxir.training.gradients.make_gradients`. The objective's memory is renewed once per step.
+
     ``step.lower(state, batch)`` takes shapes with shardings too, to compile for a machine that is not here.
 
     Raises:
       InputError: a batch that k does not divide (when the step is first called).
     """
-    whole_loss = make_loss(encoder, objective, mesh)
+    gradients = make_gradients(encoder, objective, mesh, accumulate=accumulate)
     trains = is_trained(frozen)
-
-    def gradients(trained, held, batch, step, key):
-        def loss(trained, batch, **how):
-            return whole_loss(trees.join(trained, held), batch, **how)
-
-        fn = jax.value_and_grad(loss, has_aux=True)
-        if accumulate == 1:
-            (value, metrics), grads = fn(trained, batch, step=step, key=key)
-            return grads, {"loss": value, **metrics}
-        micro = jax.tree.map(lambda x: _interleave(x, accumulate), batch)
-
-        def one(total, batch_and_key):
-            (value, metrics), grads = fn(trained, batch_and_key[0], step=step, key=batch_and_key[1])
-            total = jax.tree.map(jnp.add, total, (grads, {"loss": value, **metrics}))
-            return total, None
-
-        keys = jax.random.split(key, accumulate)
-        first = jax.tree.map(lambda x: x[0], (micro, keys))
-        rest = jax.tree.map(lambda x: x[1:], (micro, keys))
-        (value, metrics), grads = fn(trained, first[0], step=step, key=first[1])
-        total, _ = jax.lax.scan(one, (grads, {"loss": value, **metrics}), rest)
-        return jax.tree.map(lambda x: x / accumulate, total)
 
     def train_step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         trained, held = trees.split(state.params, trains)
-        grads, metrics = gradients(trained, held, batch, state.step, key)
+        how = dict(step=state.step, key=key, memory=state.memory)
+        grads, metrics, memory = gradients(trained, held, batch, **how)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
         trained = optax.apply_updates(trained, updates)
         ema = state.ema
@@ -243,7 +192,8 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda old, new: old * decay + new * (1 - decay), ema, trained)
         metrics["gradient_norm"] = optax.tree.norm(grads)
-        return State(state.step + 1, trees.join(trained, held), opt_state, ema), metrics
+        memory = None if state.memory is None else memory
+        return State(state.step + 1, trees.join(trained, held), opt_state, ema, memory), metrics
 
     if mesh is None:
         return jax.jit(train_step, donate_argnums=0)
@@ -260,10 +210,3 @@ def make_train_step(
 
     sharded_step.lower = lambda state, batch: jitted(state).lower(state, batch)  # type: ignore[attr-defined]
     return sharded_step
-
-
-def _interleave(x: Array, k: int) -> Array:
-    """[b, ...] -> [k, b / k, ...], row r to micro-batch r mod k, so that a sharded batch stays local."""
-    if x.shape[0] % k:
-        raise InputError(f"a batch of {x.shape[0]} cannot be split into {k} micro-batches")
-    return jnp.swapaxes(x.reshape(x.shape[0] // k, k, *x.shape[1:]), 0, 1)

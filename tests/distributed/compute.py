@@ -9,8 +9,9 @@ import numpy as np
 from jaxir import trees
 from jaxir.config import import_path
 from jaxir.objectives import combine
+from jaxir.training.gradients import make_loss
 from jaxir.training.mesh import own_rows, param_shardings, replicated, shard_batch
-from jaxir.training.step import init_params, make_loss
+from jaxir.training.step import init_params
 
 BATCH = 16
 
@@ -19,11 +20,12 @@ def results(spec, mesh=None):
     """``{"loss": ..., "metric:NAME": ..., "gradient:PATH": ...}``, numpy arrays, of one batch.
 
     ``spec``: dict(objective=dict of terms), and import paths of another ``encoder()`` or ``batch(0)`` than
-    the toys.
+    the toys, and of ``arrays`` for the terms.
     """
     encoder = import_path(spec.get("encoder", "tests.training.toy:encoder"))()
     batch = import_path(spec.get("batch", "tests.training.toy:batch"))(0)
-    objective = combine(spec["objective"])
+    arrays = import_path(spec["arrays"]) if "arrays" in spec else None
+    objective = combine(spec["objective"], arrays=arrays)
     init = lambda key: init_params(encoder, objective, key)
     whole = None
     if mesh is None:

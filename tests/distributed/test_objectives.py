@@ -14,7 +14,12 @@ COUNT, DEVICES = 2, 2
 
 
 # All terms in one objective: few programs, and each term's own value stands in the metrics.
-SPECS = {"everything": dict(objective=TERMS, batch="tests.objectives.every:batch")}
+EVERY = "tests.objectives.every"
+SPECS = {
+    "everything": dict(
+        objective=TERMS, batch=f"{EVERY}:batch", encoder=f"{EVERY}:encoder", arrays=f"{EVERY}:ARRAYS"
+    )
+}
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,13 @@ A new public name of jaxir.losses without a term here fails ``test_every_public_
 
 import itertools
 
+import jax
 import numpy as np
 
 from jaxir import losses
 from jaxir.losses.contrastive import OF_SUMS
 from jaxir.negatives import BLOCKS, MODES
+from jaxir.types import Reps
 
 from ..training import toy
 
@@ -35,15 +37,35 @@ TERMS = {
     "listed": dict(fn="jaxir.losses:softmax", on="listed", temperature=0.5, weight=0.2),
     "margin_mse": dict(fn="jaxir.losses:margin_mse", on="listed", weight=0.1),
     "kl_divergence": dict(fn="jaxir.losses:kl_divergence", on="listed", weight=0.4),
+    "sparsemax_loss": dict(fn="jaxir.losses:sparsemax_loss", on="in_batch", temperature=0.4, weight=0.5),
+    "ensemble": dict(
+        fn="jaxir.losses:kl_divergence", on="listed", ensemble=dict(scale=5.0), columns=(3, 40), weight=0.2
+    ),
     "flops": dict(
         fn="jaxir.losses:flops",
         on="docs",
-        weight=dict(fn="jaxir.losses:quadratic_ramp", peak=0.5, steps=4),
+        weight=dict(fn="jaxir.losses:quadratic_ramp", peak=0.1, steps=4),
     ),
     "l1": dict(
         fn="jaxir.losses:l1", on="query", weight=dict(fn="jaxir.losses:linear_ramp", peak=0.1, steps=4)
     ),
-}
+    "anti_zero": dict(fn="jaxir.losses:anti_zero", on="query", weight=3.0),
+    "l0_mask": dict(
+        fn="jaxir.losses:l0_mask_flops", on="docs", threshold=20, columns=(20, 60), weight=0.3,
+        groups="sum_over_slots",
+    ),
+    "expected": dict(fn="jaxir.losses:expected_flops", on="docs", weight=0.0),
+    "idf": dict(fn="jaxir.losses:idf_flops", on="docs", weight=0.2, groups="mean_over_slots"),
+    "idf_match": dict(fn="jaxir.losses:idf_match_flops", on="docs", weight=0.2),
+    "df": dict(
+        fn="jaxir.losses:df_flops", on="docs", alpha=0.4, beta=2.0, weight=0.9,
+        memory=dict(fn="jaxir.objectives:running_df", decay=0.9),
+    ),
+}  # fmt: skip
+# What terms take and no config can hold.
+ARRAYS = {"idf": np.linspace(0.5, 4, toy.DIM, dtype=np.float32)}
+# Not losses but parts of them.
+PARTS = {"df_weight", "ensemble", "sparsemax"}
 
 
 def named() -> set[str]:
@@ -54,7 +76,17 @@ def named() -> set[str]:
 
 
 def missing() -> set[str]:
-    return set(losses.__all__) - named()
+    return set(losses.__all__) - named() - PARTS
+
+
+def encoder():
+    """The toy's representations, made sparse."""
+    plain = toy.encoder()
+
+    def encode(*arguments, **how):
+        return Reps(jax.nn.relu(plain.encode(*arguments, **how).values))
+
+    return plain._replace(encode=encode)
 
 
 def batch(number=3):

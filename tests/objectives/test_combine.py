@@ -1,5 +1,7 @@
 """Objectives of named terms: values, weights, metrics, learnable temperature, and the mesh."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +47,7 @@ def test_terms_see_what_on_says():
             short=dict(fn="jaxir.losses:l1", on="query", weight=0.0),
         )
     )
-    loss, metrics = objective(reps, batch)
+    loss, metrics = jax.jit(objective)(reps, batch)
     c = negatives.in_batch(
         reps.query.values,
         reps.docs.values,
@@ -73,7 +75,7 @@ def test_terms_see_what_on_says():
 def test_top1_counts_queries_whose_best_candidate_is_a_positive():
     reps = BatchReps(Reps(jnp.eye(4)), Reps(jnp.eye(4)[jnp.array([0, 1, 3, 2])][:, None]))
     batch = example(4, 1)[1]._replace(where=jnp.ones((4, 1), bool), doc_id=None)
-    assert combine(dict(rank=RANK))(reps, batch)[1]["rank/top1"] == 0.5
+    assert jax.jit(combine(dict(rank=RANK)))(reps, batch)[1]["rank/top1"] == 0.5
 
 
 def test_a_weight_may_be_a_schedule_of_the_step():
@@ -114,21 +116,29 @@ OBJECTIVES = [
 ]
 
 
-@pytest.mark.parametrize("shape", [{"data": 1}, {"data": 4}, {"data": 2, "fsdp": 4}], ids=str)
-@pytest.mark.parametrize("terms", OBJECTIVES, ids=lambda t: "+".join(t) + str(len(str(t))))
-def test_loss_metrics_and_gradients_do_not_depend_on_the_mesh(terms, shape):
+@functools.cache
+def on_one_device():
     reps, batch = example()
-    objective = combine(terms)
+    f = lambda r: {i: _graded(combine(t), r, batch) for i, t in enumerate(OBJECTIVES)}
+    return jax.jit(f)(reps)
+
+
+def _graded(objective, reps, batch, wrap=lambda f: f, **how):
+    f = wrap(lambda r, b: objective(r, b, step=3, **how))
+    return jax.value_and_grad(lambda r: f(r, batch), has_aux=True)(reps)
+
+
+@pytest.mark.parametrize("shape", [{"data": 1}, {"data": 4}, {"data": 2, "fsdp": 4}], ids=str)
+def test_loss_metrics_and_gradients_do_not_depend_on_the_mesh(shape):
+    """All objectives in one program."""
+    reps, batch = example()
     axes = tuple(shape)
     mesh = jax.make_mesh(tuple(shape.values()), axes, axis_types=(AxisType.Auto,) * len(axes))
-
-    def sharded(reps):
-        f = lambda r, b: objective(r, b, step=3, axis_name=axes)
-        return jax.shard_map(f, mesh=mesh, in_specs=P(axes), out_specs=P())(reps, batch)
-
-    got = jax.jit(jax.value_and_grad(sharded, has_aux=True))(reps)
-    one = jax.jit(jax.value_and_grad(lambda r: objective(r, batch, step=3), has_aux=True))(reps)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, one)
+    wrap = lambda f: jax.shard_map(f, mesh=mesh, in_specs=P(axes), out_specs=P())
+    found = jax.jit(
+        lambda r: {i: _graded(combine(t), r, batch, wrap, axis_name=axes) for i, t in enumerate(OBJECTIVES)}
+    )(reps)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, on_one_device())
 
 
 @pytest.mark.parametrize(
@@ -145,6 +155,13 @@ def test_loss_metrics_and_gradients_do_not_depend_on_the_mesh(terms, shape):
         (dict(rank={**RANK, "score": "l2"}), "unknown score"),
         (dict(rank={**RANK, "fn": "jaxir.losses:sofmax"}), "softmax"),
         (dict(rank={**RANK, "fn": "os:system"}), "allow-import=os"),
+        (dict(rank={**RANK, "columns": (3, 3)}), "expected 0 <= start < stop"),
+        (dict(rank={**RANK, "columns": 3}), r"two whole numbers \(start, stop\)"),
+        (dict(rank={**RANK, "ensemble": {}}), "losses of a teacher on='listed'"),
+        (dict(rank={**RANK, "memory": dict(fn="jaxir.objectives:running_df")}), "for on='query'"),
+        (dict(w=dict(fn="jaxir.losses:idf_flops", on="docs")), "needs 'idf', .*arrays={'idf'"),
+        (dict(w=dict(fn="jaxir.losses:df_flops", on="docs")), "running_df"),
+        (dict(w=dict(fn="jaxir.losses:l0_mask_flops", on="docs")), "needs 'threshold'"),
     ],
 )
 def test_bad_terms_say_what_to_change(terms, message):
@@ -179,3 +196,68 @@ def test_a_config_may_leave_the_form_of_negatives_open():
     plain, _ = combine(dict(rank=RANK))(reps, batch)
     assert combine(dict(rank=RANK | unset))(reps, batch)[0] == plain
     combine(dict(rank=RANK | unset | dict(on="listed")))(reps, batch)
+
+
+def test_columns_are_what_a_term_sees():
+    reps, batch = example()
+    terms = dict(
+        rank=RANK | dict(score="cosine"),
+        own=dict(fn="jaxir.losses:softmax", on="listed"),
+        docs=dict(fn="jaxir.losses:idf_flops", on="docs", idf=jnp.arange(1.0, 4.0)),
+    )
+    part = lambda r: Reps(r.values[..., 2:5])
+    sliced = {name: term | dict(columns=(2, 5)) for name, term in terms.items()}
+    f = jax.jit(lambda r: (combine(sliced)(r, batch), combine(terms)(BatchReps(*map(part, r)), batch)))
+    jax.tree.map(np.testing.assert_array_equal, *f(reps))
+    with pytest.raises(InputError, match=r"columns=\(2, 9\), and the encoder's representations have 6"):
+        combine(dict(docs=dict(fn="jaxir.losses:l1", on="docs", columns=(2, 9))))(reps, batch)
+
+
+def test_several_teachers_are_made_one():
+    reps, batch = example()
+    three = jax.random.normal(jax.random.key(9), (8, 3, 3))
+    term = dict(fn="jaxir.losses:kl_divergence", on="listed", ensemble=dict(scale=7.0))
+    objective, plain = combine(dict(kl=term)), combine(dict(kl={k: term[k] for k in ("fn", "on")}))
+
+    @jax.jit
+    def values(teacher):
+        one = losses.ensemble(teacher, where=batch.where, scale=7.0)
+        single = batch._replace(teacher=teacher[..., 0])
+        return (
+            objective(reps, batch._replace(teacher=teacher))[0] - plain(reps, batch._replace(teacher=one))[0],
+            objective(reps, single)[0] - objective(reps, batch._replace(teacher=teacher[..., :1]))[0],
+        )
+
+    assert values(three) == (0, 0)
+    with pytest.raises(InputError, match=r"3 teachers.*add ensemble=dict\(scale=30\)"):
+        plain(reps, batch._replace(teacher=three))
+
+
+def test_running_document_frequencies():
+    reps, batch = example()
+    memory = dict(fn="jaxir.objectives:running_df", decay=0.6)
+    term = dict(fn="jaxir.losses:df_flops", on="docs", columns=(0, 5), memory=memory)
+    objective = combine(dict(df=term))
+    assert objective.parts is not None
+    step = jax.jit(lambda r, memory: objective.apply({}, r, batch, memory=memory))
+    held = objective.memory(6)
+    assert held["df"]["df"].shape == (5,)
+    shares = []
+    for i, keep in enumerate((0.0, 0.5, 0.6, 0.6)):  # own, mean of two, then exponential
+        values = jax.nn.relu(jax.random.normal(jax.random.key(i), (8, 3, 6)))
+        loss, _, held = step(reps._replace(docs=Reps(values)), held)
+        share = np.mean(np.asarray(values)[np.asarray(batch.where)][:, :5] > 0, axis=0)
+        shares.append(share if i == 0 else keep * shares[-1] + (1 - keep) * share)
+        np.testing.assert_allclose(held["df"]["df"], shares[-1], rtol=1e-5)
+        expected = losses.df_flops(values[..., :5], df=held["df"]["df"], where=batch.where)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    # Called as a plain function it has no past.
+    first = objective(reps, batch)[0]
+    np.testing.assert_allclose(first, step(reps, objective.memory(6))[0], rtol=1e-6)
+    with pytest.raises(InputError, match="decay of running_df"):
+        combine(dict(df=term | dict(memory=memory | dict(decay=1.0))))
+
+
+def test_an_objective_of_scores_has_one_part():
+    """Micro-batches then compute nothing twice."""
+    assert combine(dict(rank=RANK, kl=dict(fn="jaxir.losses:kl_divergence", on="listed"))).parts is None

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from jaxir.objectives import chunked, combine
+from jaxir.training.gradients import make_loss
 from jaxir.training.mesh import make_mesh, shard_batch
-from jaxir.training.step import make_loss
 
-from ..training import toy
+from . import every
 from .every import TERMS, batch, missing
 
 MESHES = [(2, 1), (4, 1), (1, 8), (2, 4)]
@@ -22,7 +22,7 @@ def test_every_public_loss_is_a_term():
 
 
 def value_and_gradients(mesh=None, chunk=None):
-    encoder, objective = toy.encoder(), combine(TERMS)
+    encoder, objective = every.encoder(), combine(TERMS, arrays=every.ARRAYS)
     params = {"encoder": encoder.init(jax.random.key(0)), "objective": objective.init(jax.random.key(0))}
     if chunk:
         encoder = chunked(encoder, chunk, devices=1 if mesh is None else mesh.size)

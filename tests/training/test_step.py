@@ -10,8 +10,9 @@ from jaxir.checks import InputError
 from jaxir.data.padding import packing
 from jaxir.models.encoder import transformer
 from jaxir.objectives import combine
+from jaxir.training.gradients import make_loss
 from jaxir.training.mesh import make_mesh, shard_batch
-from jaxir.training.step import State, averaged, init_state, make_loss, make_train_step
+from jaxir.training.step import State, averaged, init_state, make_train_step
 
 from . import toy
 

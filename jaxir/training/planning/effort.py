@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxir.training.gradients import encode_batch, make_loss
 from jaxir.training.planning.flops import Work, count
 from jaxir.training.planning.step import Step, batch_shapes
-from jaxir.training.step import encode_batch, make_loss
 from jaxir.types import Array, BatchReps, Reps, Side, Tokens
 
 
