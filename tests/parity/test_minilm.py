@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxir.checks import InputError
+from jaxir.data.padding import pad
 from jaxir.models import pretrained
 from jaxir.retrieval.encode import encode_texts, make_encode_fn, make_tokenize_fn
 
@@ -97,3 +99,16 @@ def test_heads(head, sentences, tmp_path):
     some = [*sentences[:8], *ODD]
     model = sentence_transformers.SentenceTransformer(str(tmp_path / "m"), device="cpu")
     check(encode(tmp_path / "m", some), model.encode(some, batch_size=4))
+
+
+def test_its_embeddings_serve_as_a_head_over_the_vocabulary():
+    with pytest.raises(InputError, match=r"no head over its vocabulary.*sparse=dict\(head="):
+        pretrained.load(FOLDER, sparse=dict())
+    encoder, params, tokenizer = pretrained.load(
+        FOLDER, sparse=dict(head=dict(transform=False), blocked_ids=("special",), top_k=20), layers=2
+    )
+    tokens = pad(tokenizer.encode_batch(["sparse retrieval models learn words"], max_length=16))
+    (weights,) = np.asarray(encoder.encode(params, tokens, side="doc").values)
+    terms = {tokenizer.backend.id_to_token(int(i)) for i in np.flatnonzero(weights)}
+    assert len(terms) == 20
+    assert {"sparse", "retrieval", "models", "learn", "words"} <= terms
