@@ -10,7 +10,7 @@ A grid: each config with each value and seed is trained and evaluated, one after
 
   jaxir frontier --out=runs/frontier --seeds=0,1,2 \\
     --method=flops:inference_free:squad --method=l0:l0:squad --config.steps=1000 \\
-    --vary=objective.doc_flops.weight.peak=1e-4,3e-4,1e-3,3e-3 \\
+    --vary=objective.doc_sparsity.weight.peak=3e-4,1e-3,3e-3,1e-2 \\
     --source=beir:data/squad --source=beir:data/scifact
 
 --vary takes a field of the config and its values; with METHOD: before it, for that method alone. Several

@@ -13,7 +13,7 @@ from jaxir.config import TRUSTED, Allow
 from jaxir.data import prepared as store
 from jaxir.data.prepare import prepare_spec
 from jaxir.data.prepared import Prepared
-from jaxir.evaluation import doctor
+from jaxir.evaluation import doctor, sparse_visit
 from jaxir.evaluation.finding import Finding
 from jaxir.evaluation.measures import DEFAULT_MEASURES
 from jaxir.files import MANIFEST, PathLike
@@ -130,9 +130,10 @@ def check_index(
     if vectors is None and (index.path.parent / "vectors" / MANIFEST).is_file():
         vectors = index.path.parent / "vectors"
     stored = None
+    sparse = index.kind in indexes.SPARSE_KINDS
     if index.kind == "exact":
         stored = vector_files.open_array(index.path / "arrays" / "vectors.npy")
-    elif vectors is not None:
+    elif vectors is not None and not sparse:
         stored = vector_files.read(vectors).values
     if stored is not None and len(stored) != index.size:
         raise InputError(f"{vectors} holds {len(stored)} vectors, {index.path} {index.size}")
@@ -147,6 +148,10 @@ def check_index(
         text = f"the texts of {index.manifest['source'].get('name')} are not where they were indexed from"
         findings.append(Finding("warn", "source", text, "name that data set: --source=..."))
     text_of = make_text_fn(model.config["data"]["doc_text"]) if model is not None else make_text_fn()
+    if sparse:
+        return findings + sparse_visit.check_index(
+            index, model=model, encode=encode, docs=docs, doc_text=text_of, vectors=vectors
+        )
     return findings + doctor.check_index(
         index, model=model, encode=encode, docs=docs, doc_text=text_of, queries=queries, vectors=stored
     )

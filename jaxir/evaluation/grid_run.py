@@ -59,7 +59,6 @@ def perform(spec: Mapping[str, Any]) -> None:
             workdir,
             split=split,
             dev_split=None,
-            kinds=("exact",),
             measures=measures,
             depth=evaluation["depth"],
             bm25=bm25,
@@ -75,8 +74,9 @@ def perform(spec: Mapping[str, Any]) -> None:
             split=split,
         )
         write_json(workdir / DONE, {**done_of(workdir), key: {"measures": measures, "bm25": bm25}})
-        for folder in (home / "vectors", *result.indexes.values()):  # large, and made again in minutes
-            shutil.rmtree(folder, ignore_errors=True)
+        for index in result.indexes.values():  # large, and made again in minutes
+            for folder in (index, index.parent / "vectors"):
+                shutil.rmtree(folder, ignore_errors=True)
     if not evaluation["keep_models"]:
         shutil.rmtree(workdir / CHECKPOINTS)
 

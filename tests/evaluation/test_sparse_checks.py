@@ -1,8 +1,9 @@
+import jax
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from jaxir.evaluation import doctor, sparse_checks
+from jaxir.evaluation import checkup, doctor, sparse_checks, stages
 
 
 @pytest.fixture
@@ -85,3 +86,23 @@ def test_a_sparse_model_is_examined(sparse_model, toy):
     params["mlm"] = {**params["mlm"], "bias": params["mlm"]["bias"] + 1}
     findings = doctor.check_model(sparse_model._replace(encoder=whole, params=params), docs, queries)
     assert {"documents: active terms"} <= {f.check for f in findings if f.level == "fail"}
+
+
+def test_an_index_of_sparse_vectors_is_examined(sparse_model, toy, tmp_path):
+    vectors = stages.encode_docs(sparse_model, toy, tmp_path / "vectors", model_path=tmp_path, progress=False)
+    index = stages.build_index(vectors, tmp_path, "sparse", {}, progress=False)
+
+    def examined(one, model=sparse_model, vectors=None):
+        return {f.check: f for f in checkup.check_index(one, model, toy, vectors)}
+
+    found = examined(index)
+    assert "fail" not in {f.level for f in found.values()}, found
+    assert {"fingerprints", "stored vectors: sinks", "stored vectors"} <= set(found)
+    # Without the directory of vectors beside it, the index's own postings are read.
+    (tmp_path / "vectors").rename(tmp_path / "elsewhere")
+    assert examined(index)["stored vectors"] == found["stored vectors"]
+    other = sparse_model._replace(params=sparse_model.encoder.init(jax.random.key(5)), fingerprint="another")
+    failed = {check for check, f in examined(index, other).items() if f.level == "fail"}
+    assert {"fingerprints", "stored vectors"} <= failed
+    poor = index._replace(manifest={**index.manifest, "options": {"measured_recall@10": 0.5}})
+    assert examined(poor)["recall@10"].level == "fail"
