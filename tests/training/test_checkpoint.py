@@ -12,11 +12,17 @@ from jaxir.training.checkpoint import load_model
 from jaxir.training.mesh import make_mesh
 from jaxir.training.model import check_workdir
 from jaxir.training.saving import open_checkpoints, restore, save
-from jaxir.training.step import init_state
+from jaxir.training.step import init_state, state_shapes
 
 from . import toy
 
-OBJECTIVE = combine(dict(rank=dict(fn="jaxir.losses:softmax", temperature=dict(init=0.1))))
+MEMORY = dict(fn="jaxir.objectives:running_df")
+OBJECTIVE = combine(
+    dict(
+        rank=dict(fn="jaxir.losses:softmax", temperature=dict(init=0.1)),
+        df=dict(fn="jaxir.losses:df_flops", on="docs", memory=MEMORY),
+    )
+)
 
 
 def new_state(mesh=None, key=0, ema=True):
@@ -33,11 +39,21 @@ def at(state, step):
 
 def test_round_trip_is_bitwise(tmp_path):
     state = at(new_state(), 7)
+    state = state._replace(memory=jax.tree.map(lambda x: x + 0.5, state.memory))
     with open_checkpoints(tmp_path) as manager:
         assert restore(manager, new_state(key=1)) is None
         save(manager, state, {"fingerprint": "x"}, {})
     with open_checkpoints(tmp_path) as manager:
         same(restore(manager, new_state(key=1)), state)
+
+
+def test_a_checkpoint_from_before_there_was_a_memory(tmp_path):
+    state = at(new_state(), 2)
+    with open_checkpoints(tmp_path) as manager:
+        save(manager, state._replace(memory=None), {}, {})
+        manager.wait_until_finished()
+        assert not (tmp_path / "checkpoints" / "2" / "memory").exists()
+        same(restore(manager, state_shapes(toy.encoder(), OBJECTIVE, optax.adam(1e-3), ema=True)), state)
 
 
 @pytest.mark.parametrize(("before", "after"), [((1, 8), (2, 1)), ((2, 4), (1, 1)), ((1, 1), (2, 4))])

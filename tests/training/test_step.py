@@ -1,5 +1,7 @@
 """The training step: the same parameters whatever the mesh, accumulation, averages, lowering."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,15 +11,26 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.data.padding import packing
 from jaxir.models.encoder import transformer
-from jaxir.objectives import combine
-from jaxir.training.gradients import make_loss
+from jaxir.objectives import chunked, combine
+from jaxir.training.gradients import make_gradients, make_loss
 from jaxir.training.mesh import make_mesh, shard_batch
 from jaxir.training.step import State, averaged, init_state, make_train_step
+from jaxir.types import Reps
 
 from . import toy
 
 RANK = dict(fn="jaxir.losses:softmax", on="in_batch", temperature=dict(init=0.1))
-OBJECTIVE = combine(dict(rank=RANK, flops=dict(fn="jaxir.losses:flops", on="docs", weight=0.1)))
+REGULARISERS = dict(
+    flops=dict(fn="jaxir.losses:flops", on="docs", weight=0.1, groups="sum_over_slots"),
+    df=dict(
+        fn="jaxir.losses:df_flops",
+        on="docs",
+        alpha=0.6,
+        memory=dict(fn="jaxir.objectives:running_df", decay=0.7),
+        weight=dict(fn="jaxir.losses:linear_ramp", peak=0.5, steps=10),
+    ),
+)
+OBJECTIVE = combine(dict(rank=RANK, **REGULARISERS))
 
 
 def run(mesh=None, steps=3, objective=OBJECTIVE, **options):
@@ -33,13 +46,18 @@ def run(mesh=None, steps=3, objective=OBJECTIVE, **options):
     return state, metrics
 
 
+@functools.cache
+def plainly():
+    return run()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 1), (4, 1), (8, 1), (1, 8), (2, 4)], ids=str)
 def test_parameters_and_metrics_do_not_depend_on_the_mesh(shape):
-    one, one_metrics = run()
+    one, one_metrics = plainly()
     state, metrics = run(make_mesh(*shape))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.params, one.params
-    )
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, (state.params, state.memory), (one.params, one.memory))
+    assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state.memory))
     for name, value in one_metrics.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
 
@@ -62,8 +80,75 @@ def test_accumulation_equals_one_batch_where_negatives_are_the_querys_own():
 
 
 def test_accumulation_over_a_mesh_equals_accumulation_on_one_device():
-    one, many = run(accumulate=2)[0], run(make_mesh(4, 1), accumulate=2)[0]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one.params, many.params)
+    one, metrics = run(accumulate=2)
+    many, _ = run(make_mesh(4, 1), accumulate=2)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, (one.params, one.memory), (many.params, many.memory))
+    # Ramps and memories count optimiser steps.
+    np.testing.assert_allclose(metrics["df/weight"], 0.5 * 2 / 10, rtol=1e-6)
+    assert one.memory["df"]["batches"] == 3
+
+
+def test_regularisers_see_the_whole_batch_with_micro_batches():
+    """Value, gradient and memory are those without, where the other terms' lists are the query's own."""
+    listed = dict(fn="jaxir.losses:softmax", on="listed", temperature=0.1)
+    query = dict(fn="jaxir.losses:anti_zero", on="query", weight=20.0)
+    objective = combine(dict(rank=listed, query=query, **REGULARISERS))
+    with jax.enable_x64(True):
+        encoder = sparse(toy.encoder())
+        params = {"encoder": encoder.init(jax.random.key(0)), "objective": {}}
+        memory = jax.tree.map(lambda x: x + 0.25, objective.memory(toy.DIM))
+        how = dict(step=jnp.int32(7), key=jax.random.key(1), memory=memory)
+        split = jax.tree.map(lambda x: None, params)
+
+        def of(k, encoder):
+            return jax.jit(make_gradients(encoder, objective, accumulate=k))(
+                params, split, toy.batch(0), **how
+            )
+
+        one, four = of(1, encoder), of(4, chunked(encoder, 3))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), one, four)
+        assert np.abs(one[0]["encoder"]["embedding"]).max() > 1e-3
+
+
+def test_both_passes_over_micro_batches_draw_the_same_noise():
+    """The gradient is the slope of the value, which the first pass computes and the second derives."""
+    with jax.enable_x64(True):
+        encoder, objective = noisy(sparse(toy.encoder())), combine(REGULARISERS)
+        gradients = make_gradients(encoder, objective, accumulate=4)
+        batch = jax.tree.map(jnp.asarray, toy.batch(0))
+        how = dict(step=jnp.int32(9), memory=objective.memory(toy.DIM))
+
+        def value_and_slope(params, key):
+            grads, metrics, _ = gradients(params, jax.tree.map(lambda x: None, params), batch, key=key, **how)
+            return metrics["loss"], grads
+
+        fn, key = jax.jit(value_and_slope), jax.random.key(1)
+        params = {"encoder": encoder.init(jax.random.key(0)), "objective": {}}
+        _, slope = fn(params, key)
+        there, back = (
+            fn(jax.tree.map(lambda x, g, s=s: x + s * g, params, slope), key)[0] for s in (1e-4, -1e-4)
+        )
+        square = sum(jnp.vdot(g, g) for g in jax.tree.leaves(slope))
+        np.testing.assert_allclose((there - back) / 2e-4, square, rtol=1e-4)
+        assert fn(params, jax.random.key(2))[0] != fn(params, key)[0]
+
+
+def sparse(encoder):
+    """Its representations without what is below 0."""
+
+    def encode(*arguments, **how):
+        return Reps(jax.nn.relu(encoder.encode(*arguments, **how).values))
+
+    return encoder._replace(encode=encode)
+
+
+def noisy(encoder, size=0.1):
+    def encode(params, tokens, *, side, key=None, layers=None):
+        values = encoder.encode(params, tokens, side=side).values
+        return Reps(values + size * jax.random.normal(key, values.shape) * (values > 0))
+
+    return encoder._replace(encode=encode)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -98,18 +183,12 @@ def test_moving_average_of_the_weights():
 
 
 def test_randomness_comes_from_the_seed_and_the_step_alone():
-    encoder = toy.encoder()
-    noisy = encoder._replace(
-        encode=lambda p, t, *, side, key=None, layers=None: encoder.encode(p, t, side=side)._replace(
-            values=encoder.encode(p, t, side=side).values
-            + 0.1 * jax.random.normal(key, (*t.ids.shape[:-1], toy.DIM))
-        )
-    )
+    encoder = noisy(toy.encoder())
     tx = optax.sgd(1.0)
 
     def after(first, second, seed=0):
-        state = init_state(noisy, OBJECTIVE, tx, jax.random.key(0))
-        step = make_train_step(noisy, OBJECTIVE, tx, seed=seed)
+        state = init_state(encoder, OBJECTIVE, tx, jax.random.key(0))
+        step = make_train_step(encoder, OBJECTIVE, tx, seed=seed)
         for i in (first, second):
             state, _ = step(state, toy.batch(i))
         return state.params["encoder"]["bias"]
