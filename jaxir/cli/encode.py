@@ -5,6 +5,9 @@
   jaxir encode --model=sentence-transformers/all-MiniLM-L6-v2 --workdir=runs/minilm --source=data/scifact \\
     --out=runs/minilm/vectors
 
+The vectors of a sparse encoder are kept sparse. Of a hybrid encoder each part is encoded by itself
+(--part=dense, --part=sparse).
+
 Stopped or killed and started again with the same flags, it goes on after the last finished shard.
 
 All devices of the machine encode. On several machines with a common disk, start it on each:
@@ -33,18 +36,19 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("out", None, "vectors directory to write", flag_values=values)
     flags.DEFINE_enum("side", "doc", ["doc", "query"], "documents or queries", flag_values=values)
     flags.DEFINE_string("split", None, "whose queries, with --side=query", flag_values=values)
+    flags.DEFINE_enum("part", None, ["dense", "sparse"], "of a hybrid encoder", flag_values=values)
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "of the stored vectors", flag_values=values)
     flags.DEFINE_integer(
         "shard_docs",
-        16_384,
-        "texts per shard: more are read ahead and sorted",
+        None,
+        "texts per shard: more are read ahead and sorted (default: 16384, of a sparse encoder 4096)",
         flag_values=values,
         lower_bound=1,
     )
     flags.DEFINE_integer(
         "tokens_per_batch",
         None,
-        "rows times length of a batch (default: 16384 on CPU, 131072 elsewhere)",
+        "rows times length of a batch (default: what suits the machine and the encoder)",
         flag_values=values,
         lower_bound=1,
     )
@@ -83,6 +87,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         values.out,
         side=values.side,
         split=values.split,
+        part=values.part,
         model_path=model.path,
         mesh=make_mesh(devices=jax.local_devices()) if several else None,
         dtype=values.dtype,
@@ -95,4 +100,4 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     print(f"written to {values.out}")
     if values.side == "doc":
         index = pathlib.Path(values.workdir) / "index"
-        print(f"next: jaxir index --vectors={values.out} --kind=exact --out={index}")
+        print(f"next: jaxir index --vectors={values.out} --out={index}")

@@ -12,6 +12,9 @@ indexes, searches the split's queries, adds BM25 and the hybrid of both, and wri
   jaxir evaluate --model=sentence-transformers/all-MiniLM-L6-v2 --workdir=runs/minilm \\
     --source=beir:data/scifact
 
+Of a sparse encoder the kinds are exact, seismic and bmp, and the report has its active terms, FLOPS, and the
+latency and size of each index. The parts of a hybrid encoder are searched one by one, and added.
+
 On several machines with a common disk, start it on each with --distributed=auto: each encodes and searches a
 part of the collection, and process 0 writes.
 
@@ -48,7 +51,13 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "dev_split", "dev", "whose queries choose the hybrid's weight, if it exists", flag_values=values
     )
-    flags.DEFINE_multi_enum("kind", ["exact"], ["exact", "scann"], "index; once per kind", flag_values=values)
+    flags.DEFINE_multi_enum(
+        "kind",
+        None,
+        ["exact", "scann", "sparse", "seismic", "bmp"],
+        "index; once per kind (default: exact)",
+        flag_values=values,
+    )
     flags.DEFINE_integer("depth", 100, "documents per query", flag_values=values, lower_bound=1)
     flags.DEFINE_bool("bm25", True, "add BM25 and the hybrid", flag_values=values)
     flags.DEFINE_string(
@@ -151,7 +160,7 @@ def _chain(values: flags.FlagValues) -> None:
         workdir,
         split=values.split,
         dev_split=values.dev_split or None,
-        kinds=tuple(dict.fromkeys(values.kind)),
+        kinds=tuple(dict.fromkeys(values.kind)) if values.kind else None,
         measures=values.measures,
         depth=values.depth,
         bm25=values.bm25,
@@ -172,8 +181,14 @@ def _show(values: flags.FlagValues, result: Any, *, model: Any, prepared: Any) -
 
     workdir = pathlib.Path(values.workdir)
     table.show(result.table, title=f"{prepared.name}: {len(result.qrels):,} queries of {values.split}")
-    if result.scann_recall is not None:
-        print(f"ScaNN finds {result.scann_recall:.1%} of the exact first documents")
+    for name, recall in result.recalls.items():
+        print(f"{name} finds {recall:.1%} of the exact first documents")
+    for name, cost in result.searches.items():
+        latency, size = cost["milliseconds per query"], cost["index bytes"] / 1e6
+        print(f"{name}: {latency:,.2f} ms per query, {size:,.1f} MB")
+    if result.sparsity:
+        shown = ("active query terms", "active document terms", "FLOPS")
+        print(", ".join(f"{name} {result.sparsity[name]:,.2f}" for name in shown))
     for note in result.notes:
         print(f"note: {note}")
     name = next(iter(result.indexes.values())).parent.name

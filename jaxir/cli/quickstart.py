@@ -56,7 +56,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     with _clock(seconds, "train"):
         train(config, workdir)
     model = load_model(workdir)
-    result = evaluate_chain(model, prepared, workdir, scann_options=SCANN)
+    result = evaluate_chain(model, prepared, workdir, kinds=("exact", "scann"), scann_options=SCANN)
     seconds.update(result.seconds)
 
     title = f"jaxir quickstart: {len(result.qrels):,} held-out queries, {len(prepared.docs):,} documents"

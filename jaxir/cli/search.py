@@ -7,8 +7,8 @@
 With --workdir it searches that directory's index with its model; with --index another index. The model is
 that of --model, of --workdir, or the one that the index names.
 
-An exact index larger than a machine's memory is searched by several, each holding its part of the rows;
-process 0 reads the queries and shows what all found:
+An exact index of dense vectors that is larger than a machine's memory is searched by several, each holding
+its part of the rows; process 0 reads the queries and shows what all found:
 
   jaxir search --distributed=auto --workdir=... "who wrote the first compiler?"
 """
@@ -74,7 +74,7 @@ def search(
     from jaxir import processes
     from jaxir.config import TRUSTED
     from jaxir.retrieval import find, index, show
-    from jaxir.retrieval.model import encode_queries
+    from jaxir.retrieval.model import make_query_fn
     from jaxir.training.checkpoint import load_model
     from jaxir.training.model import is_workdir
 
@@ -91,10 +91,18 @@ def search(
     if texts is None and shown:
         print("note: the indexed texts are not where they were; showing ids only", file=sys.stderr)
     read = _standard_input() if query == "-" else iter([[query]])
+    part = (found.manifest.get("settings") or {}).get("part")  # of a hybrid encoder
+    encode = make_query_fn(loaded, part=part)
     while queries := processes.from_first("queries", next(read, None) if shown else None):
-        scores, rows = found.search(encode_queries(loaded, queries), k)
+        vectors = encode(queries)
+        scores, rows = found.search(vectors, k)
         for text, values, at in zip(queries, scores, rows) if shown else ():
             show.show(text, show.hits(found, texts, values, at), heading=query == "-")
+        if shown and found.kind in index.SPARSE_KINDS:
+            empty = sum(vectors.indptr[1:] == vectors.indptr[:-1])
+            if empty:
+                said = f"{empty} of {len(queries)} queries have no active term: they find nothing"
+                print(f"note: {said}", file=sys.stderr)
 
 
 def _standard_input() -> Iterator[list[str]]:

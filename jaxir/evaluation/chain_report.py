@@ -53,12 +53,18 @@ def write_chain_report(
 def summary(
     result: ChainResult, prepared: Prepared, seconds: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """What ``results.json`` holds besides the runs: recall, the hybrid, seconds, counts."""
+    """What ``results.json`` holds besides the runs: recall, sparsity, the hybrid, seconds, counts.
+
+    ``sparsity`` is what :func:`jaxir.evaluation.sparsity.summary` says of sparse vectors, ``searches`` what
+    each run of them costs.
+    """
     stages = dict(result.seconds if seconds is None else seconds)
     stages = {"total": stages.pop("total", sum(stages.values())), **stages}
     facts: dict[str, Any] = {}
-    if result.scann_recall is not None:
-        facts["scann_recall@100"] = result.scann_recall
+    for name, recall in result.recalls.items():
+        facts[f"{name.rpartition('_')[2]}_recall@100"] = recall
+    if result.sparsity:
+        facts |= {"sparsity": result.sparsity, "searches": result.searches}
     if result.hybrid is not None:
         facts["hybrid"] = result.hybrid._asdict()
     facts["seconds"] = {stage: round(value, 3) for stage, value in stages.items()}
@@ -85,5 +91,5 @@ def pick_examples(
         at = np.flatnonzero(np.isin(ids, pack_ids(doc_ids)))
         return {doc.doc_id: doc for doc in prepared.docs.rows(at.tolist())}
 
-    shown = {name: run for name, run in result.runs.items() if name != "dense_scann"}
+    shown = {name: run for name, run in result.runs.items() if name not in result.recalls}
     return examples.show(chosen, shown, result.qrels, query_text=texts, read_docs=read_docs)

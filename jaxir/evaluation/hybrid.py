@@ -17,12 +17,13 @@ Run = Mapping[str, Mapping[str, float]]
 
 
 class Hybrid(NamedTuple):
-    """``weight`` is the dense run's; the lexical run has 1 - weight."""
+    """``weight`` is the encoder's run's; the lexical run has 1 - weight."""
 
     method: str  # a key of METHODS
     weight: float
     chosen: str  # how: for people
     value: float | None = None  # the measure on the development queries
+    what: str = "dense"  # the encoder's run
 
     def fuse(self, dense: Run, lexical: Run, *, depth: int | None = None) -> dict[str, dict[str, float]]:
         """The fused run, cut to its first ``depth`` documents per query."""
@@ -30,7 +31,8 @@ class Hybrid(NamedTuple):
         return {q: dict(list(docs.items())[:depth]) for q, docs in fused.items()}
 
     def __str__(self) -> str:
-        return f"weighted {self.method}, {self.weight:g} dense + {1 - self.weight:g} BM25, {self.chosen}"
+        weights = f"{self.weight:g} {self.what} + {1 - self.weight:g} BM25"
+        return f"weighted {self.method}, {weights}, {self.chosen}"
 
 
 FIXED = Hybrid("min-max", 0.5, "fixed, as there are no development queries")

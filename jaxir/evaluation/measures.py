@@ -78,7 +78,7 @@ def measure(run: Run, qrels: Qrels, measures: str | Sequence[str] = DEFAULT_MEAS
     if not any(qrels.values()):
         raise InputError("the qrels are empty: there is nothing to measure against")
     answered = [q for q in qrels if run.get(q)]
-    if not answered:
+    if not answered and not (run and all(q in qrels for q in run)):  # else it found nothing at all
         raise InputError(
             "no query of the run is judged: the run has "
             f"{_some(run)}, the qrels have {_some(qrels)}. Are they of the same split?"
@@ -180,6 +180,8 @@ def _values(
         grades = {y for docs in qrels.values() for y in docs.values()}
         params = {k: v for k, v in parsed.params.items() if k != "dcg"}
         parsed = ir_measures.nDCG(**params, gains={y: 2**y - 1 for y in grades if y > 0})
+    if not ranked:
+        return dict.fromkeys(qrels, 0.0)
     found = {m.query_id: m.value for m in _providers().iter_calc([parsed], qrels, ranked)}
     return {q: float(found[q]) for q in qrels}
 
@@ -200,9 +202,9 @@ def _notes(
         notes.append(f"{unanswered} of {judged} judged queries have no result; they count with 0")
     if unjudged:
         notes.append(f"{unjudged} queries of the run have no judgements; they are left out")
-    depth = max(len(docs) for docs in ranked.values())
+    depth = max((len(docs) for docs in ranked.values()), default=0)
     deeper = [n for n, m in asked.items() if (m.params.get("cutoff") or 0) > depth]
-    if deeper:
+    if deeper and depth:
         notes.append(f"the run has at most {depth} documents per query: {', '.join(deeper)} see no more")
     return tuple(notes)
 

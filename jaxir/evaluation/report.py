@@ -162,6 +162,14 @@ def _facts(facts: Mapping[str, Any]) -> str:
     plain = [(k, _number(v)) for k, v in facts.items() if isinstance(v, (int, float, str))]
     if plain:
         parts.append("<h2>Other figures</h2>" + table.plain(("figure", "value"), plain))
+    sparsity, searches = facts.get("sparsity"), facts.get("searches")
+    if isinstance(sparsity, Mapping):
+        rows = [(name, _number(value)) for name, value in sparsity.items()]
+        parts.append("<h2>Sparse representations</h2>" + table.plain(("figure", "value"), rows))
+    if isinstance(searches, Mapping) and searches:
+        names = list(next(iter(searches.values())))
+        rows = [(run, *(_number(cost[name]) for name in names)) for run, cost in searches.items()]
+        parts.append("<h2>What a search costs</h2>" + table.plain(("run", *names), rows))
     seconds = facts.get("seconds")
     if isinstance(seconds, Mapping):
         rows = [(stage, f"{s:,.1f}") for stage, s in seconds.items()]

@@ -73,6 +73,7 @@ def encode_docs(
     prepared: Prepared,
     out: PathLike,
     *,
+    part: str | None = None,
     model_path: PathLike,
     mesh: Mesh | None = None,
     progress: bool = True,
@@ -84,7 +85,7 @@ def encode_docs(
     out = pathlib.Path(out)
     # Process 0 looks for all: one that does not see yet what another wrote would wait for the others forever.
     if not processes.from_first("vectors", processes.is_first() and (out / MANIFEST).is_file()):
-        encode_prepared(model, prepared, out, model_path=model_path, mesh=mesh, progress=progress)
+        encode_prepared(model, prepared, out, part=part, model_path=model_path, mesh=mesh, progress=progress)
     return out
 
 
@@ -108,10 +109,10 @@ def build_index(
     return index.open(out, over_processes=True)
 
 
-def home_of(model: Model, prepared: Prepared, workdir: PathLike) -> pathlib.Path:
+def home_of(model: Model, prepared: Prepared, workdir: PathLike, *, part: str | None = None) -> pathlib.Path:
     """Where everything of this model and this data set lies; another encoding lies elsewhere."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", prepared.name)[-40:]
-    key = fingerprint(model.fingerprint, prepared.fingerprint, settings(model))
+    key = fingerprint(model.fingerprint, prepared.fingerprint, settings(model, part=part))
     return pathlib.Path(workdir) / "retrieval" / f"{name}-{key[:8]}"
 
 

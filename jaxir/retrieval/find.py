@@ -8,7 +8,9 @@ from typing import Any
 from jaxir.checks import InputError
 from jaxir.data import prepared
 from jaxir.files import MANIFEST, PathLike, read_manifest
-from jaxir.retrieval.index import Index
+from jaxir.retrieval.index import EXACT_KINDS, Index
+
+EXACT = tuple(f"index-{kind}" for kind in EXACT_KINDS)
 
 
 def find_index(workdir: PathLike) -> pathlib.Path:
@@ -30,7 +32,8 @@ def find_index(workdir: PathLike) -> pathlib.Path:
             f"{workdir} has no index yet: jaxir encode and jaxir index --out={workdir / 'index'} make one"
         )
     newest = max(built, key=lambda file: file.stat().st_mtime).parents[1]
-    return min(newest.glob(f"index-*/{MANIFEST}")).parent  # "index-exact" sorts first
+    of_it = [file.parent for file in newest.glob(f"index-*/{MANIFEST}")]
+    return min(of_it, key=lambda path: (path.name not in EXACT, path.name))
 
 
 def find_model(index_path: PathLike) -> pathlib.Path:

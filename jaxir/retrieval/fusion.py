@@ -34,6 +34,11 @@ def weighted_z_score(runs: Sequence[Run], weights: Sequence[float]) -> Fused:
     return _weighted(runs, weights, _z_score)
 
 
+def weighted_raw(runs: Sequence[Run], weights: Sequence[float]) -> Fused:
+    """The scores as they are, weighted and added: for runs of one encoder's parts, trained together."""
+    return _weighted(runs, weights, lambda found: dict(found))
+
+
 def reciprocal_rank(runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: int = 60) -> Fused:
     """``sum_i weight_i / (k + rank_i(d))``, ranks from 1; an absent document adds 0.
 

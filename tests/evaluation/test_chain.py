@@ -1,16 +1,20 @@
+import importlib.util
 import json
 
+import jax.numpy as jnp
 import pytest
 
 from jaxir.checks import InputError
 from jaxir.data.prepare import prepare
-from jaxir.evaluation import chain, measures, table
+from jaxir.evaluation import chain, measures, stages, table
 from jaxir.evaluation.chain_report import write_chain_report
 from jaxir.files import read_manifest
 from jaxir.retrieval import runs
+from jaxir.types import Encoder, Reps
 
 from .conftest import toy_source
 
+KINDS = ("exact", "scann")
 SCANN = {"force_tree": True, "leaves": 4, "dims_per_block": 2}
 NAMES = ["bm25", "dense_exact", "dense_scann", "hybrid"]
 
@@ -22,7 +26,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(model, toy, workdir):
-    return chain.evaluate_chain(model, toy, workdir, scann_options=SCANN, progress=False)
+    return chain.evaluate_chain(model, toy, workdir, kinds=KINDS, scann_options=SCANN, progress=False)
 
 
 def test_four_runs_of_the_judged_queries(result, toy):
@@ -54,7 +58,7 @@ def test_what_is_there_is_used_again(result, model, toy, workdir):
     home = result.indexes["exact"].parent
     before = {p: p.stat().st_mtime_ns for p in home.rglob("manifest.json")}
     assert len(before) == 3
-    again = chain.evaluate_chain(model, toy, workdir, scann_options=SCANN, progress=False)
+    again = chain.evaluate_chain(model, toy, workdir, kinds=KINDS, scann_options=SCANN, progress=False)
     assert {p: p.stat().st_mtime_ns for p in home.rglob("manifest.json")} == before
     assert again.figures == result.figures
     other = model._replace(fingerprint="another")
@@ -110,6 +114,7 @@ def test_the_baseline_can_be_another_run(result, model, toy, workdir):
         ({"split": "tset"}, "Did you mean 'test'"),
         ({"kinds": ("exat",)}, "Did you mean 'exact'"),
         ({"kinds": ()}, "at least one kind"),
+        ({"kinds": ("exact", "bmp")}, r"kind bmp does not hold dense vectors.*take exact, scann"),
         ({"depth": 0}, "depth is 0"),
         ({"measures": "ndcg@10"}, "Did you mean 'nDCG'"),
         ({"baseline": "dense"}, "unknown baseline run 'dense'"),
@@ -119,3 +124,68 @@ def test_misuse_is_told_before_anything_is_encoded(model, toy, tmp_path, options
     with pytest.raises(InputError, match=sentence):
         chain.evaluate_chain(model, toy, tmp_path, progress=False, **options)
     assert not list(tmp_path.iterdir())
+
+
+def words(side_weights):
+    """A sparse encoder without parameters: each token's id decides its weight; a query token 3 has none."""
+
+    def encode(params, tokens, *, side="query", layers=None, key=None):
+        ids, real = jnp.asarray(tokens.ids), jnp.asarray(tokens.mask)
+        weights = real * (1 + ids % 3) * side_weights[side] * (ids != 3)
+        rows = jnp.zeros((len(ids), 600)).at[jnp.arange(len(ids))[:, None], ids].max(weights)
+        return Reps(rows)
+
+    return Encoder(lambda key: {}, encode, "sparse", 600)
+
+
+@pytest.fixture(scope="module")
+def both(model):
+    """A hybrid of the toy model and of words."""
+    sparse = words({"query": 0.5, "doc": 1.0})
+    encoder = Encoder(
+        model.encoder.init, None, "hybrid", 632, parts={"dense": model.encoder, "sparse": sparse}
+    )
+    return model._replace(encoder=encoder, fingerprint="both")
+
+
+def test_a_sparse_encoder(both, toy, tmp_path):
+    sparse = both._replace(encoder=both.encoder.parts["sparse"])
+    kinds = ("exact", *(kind for kind in ("seismic", "bmp") if importlib.util.find_spec(kind)))
+    found = chain.evaluate_chain(sparse, toy, tmp_path, kinds=kinds, dev_split=None, progress=False)
+    own = ["sparse_exact", *(f"sparse_{kind}" for kind in kinds[1:])]
+    assert list(found.runs) == ["bm25", *own, "hybrid"]
+    assert found.figures["sparse_exact"]["MRR@10"] > 0.8
+    assert list(found.recalls) == own[1:]
+    assert all(recall > 0.8 for recall in found.recalls.values())
+    assert list(found.searches) == own
+    assert found.searches["sparse_exact"]["index bytes"] > 1000
+    assert found.searches["sparse_exact"]["milliseconds per query"] > 0
+    assert 3 < found.sparsity["active query terms"] < found.sparsity["active document terms"]
+    assert "0.5 sparse + 0.5 BM25" in " ".join(found.notes)
+    page = write_chain_report(tmp_path / "r", found, model=sparse, prepared=toy, workdir=tmp_path)
+    figures = json.loads((page.parent / "results.json").read_text())
+    assert figures["sparsity"] == found.sparsity
+    assert figures["searches"] == found.searches
+    assert "What a search costs" in page.read_text()
+
+
+def test_the_parts_of_a_hybrid_are_searched_and_added(both, toy, tmp_path):
+    found = chain.evaluate_chain(both, toy, tmp_path, bm25=False, depth=30, progress=False)
+    assert list(found.runs) == ["dense_exact", "sparse_exact", "dense+sparse"]
+    assert set(found.indexes) == {"exact", "sparse"}
+    for query, docs in found.runs["dense+sparse"].items():
+        parts = [found.runs[name][query] for name in ("dense_exact", "sparse_exact")]
+        best = next(iter(docs))
+        expected = sum(0.5 * part.get(best, min(part.values())) for part in parts)
+        assert docs[best] == pytest.approx(expected)
+        assert len(docs) == 30
+    with pytest.raises(InputError, match="add --part=dense or --part=sparse"):
+        stages.encode_docs(both, toy, tmp_path / "v", model_path="m", progress=False)
+
+
+def test_queries_without_a_term_find_nothing_and_are_counted(both, toy, tmp_path):
+    silent = both._replace(encoder=words({"query": 0.0, "doc": 1.0}))
+    found = chain.evaluate_chain(silent, toy, tmp_path, dev_split=None, bm25=False, progress=False)
+    assert not any(found.runs["sparse_exact"].values())
+    assert found.figures["sparse_exact"]["MRR@10"] == 0
+    assert "20 of 20 queries have no active term" in " ".join(found.notes)

@@ -92,7 +92,10 @@ def test_a_foreign_tokenizer_and_language(model, texts):
 def work(model, toy, tmp_path_factory):
     home = tmp_path_factory.mktemp("work")
     options = {"force_tree": True, "leaves": 4}
-    found = chain.evaluate_chain(model, toy, home, scann_options=options, bm25=False, progress=False)
+    kinds = ("exact", "scann")
+    found = chain.evaluate_chain(
+        model, toy, home, kinds=kinds, scann_options=options, bm25=False, progress=False
+    )
     return found.indexes
 
 
