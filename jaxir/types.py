@@ -47,7 +47,7 @@ class Batch(NamedTuple):
     docs: Tokens  # ids [b, n, ld]
     labels: Array  # [b, n] float32
     where: Array  # [b, n] bool
-    teacher: Array | None = None  # [b, n] float32
+    teacher: Array | None = None  # [b, n] float32; [b, n, t] of several teachers
     query_id: Array | None = None  # [b] int32
     doc_id: Array | None = None  # [b, n] int32
     known: Array | None = None  # [b, p] int32

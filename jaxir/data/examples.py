@@ -21,7 +21,7 @@ class Listing(NamedTuple):
     doc_row: np.ndarray  # [b, 1 + k] int64; where False: the positive again
     labels: np.ndarray  # [b, 1 + k] float32, grades
     where: np.ndarray  # [b, 1 + k] bool
-    teacher: np.ndarray | None  # [b, 1 + k] float32
+    teacher: np.ndarray | None  # [b, 1 + k] float32; of several teachers [b, 1 + k, t]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Examples:
     query_row: np.ndarray  # [m] int64
     doc_row: np.ndarray  # [m] int64
     label: np.ndarray  # [m] float32
-    teacher: np.ndarray | None  # [m] float32, the positives' teacher scores
+    teacher: np.ndarray | None  # [m] float32, the positives' teacher scores; of several [m, t]
     positives: Candidates
     candidates: Candidates | None  # what is listed beside the positive; None for nothing
     listed: int  # k
@@ -57,7 +57,8 @@ class Examples:
         labels = np.where(real, self.candidates.label[entries], 0).astype(np.float32)
         teacher = None
         if self.teacher is not None and self.candidates.score is not None:
-            scores = np.where(real, self.candidates.score[entries], 0).astype(np.float32)
+            scores = self.candidates.score[entries]  # [b, k], of several teachers [b, k, t]
+            scores = np.where(real.reshape(real.shape + (1,) * (scores.ndim - 2)), scores, 0)
             teacher = np.concatenate([self.teacher[numbers][:, None], scores], axis=1)
         return Listing(
             query_row,

@@ -182,9 +182,12 @@ def _check_lists(parts: Sequence[Part], listed: int) -> None:
             f"listed={listed} asks for documents beside the positive, and there are none: the data has no "
             "judged non-relevant ones. Set listed=0, or name a negatives_file"
         )
-    scored = {p.examples.teacher is not None for p in parts}
-    if len(scored) > 1:
-        raise InputError("negatives files with scores are needed for all data sets of a mix, or for none")
+    given = [p.examples.teacher for p in parts]
+    if len({None if t is None else t.shape[1:] for t in given}) > 1:
+        raise InputError(
+            "negatives files with scores are needed for all data sets of a mix, or for none, and of the same "
+            "number of teachers"
+        )
 
 
 def _describe(change: Any) -> Any:

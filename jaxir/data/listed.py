@@ -5,12 +5,13 @@ from __future__ import annotations
 import pathlib
 from array import array
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxir.checks import InputError
 from jaxir.data import textfiles
+from jaxir.data.listed_lines import parse
 from jaxir.data.prepared import DOCS, Prepared, QrelTable
 from jaxir.data.records import Records
 from jaxir.files import PathLike
@@ -22,7 +23,7 @@ class Candidates(NamedTuple):
     doc_row: np.ndarray  # [c] int64
     label: np.ndarray  # [c] float32
     starts: np.ndarray  # [queries + 1] int64
-    score: np.ndarray | None = None  # [c] float32, a teacher's
+    score: np.ndarray | None = None  # [c] float32, a teacher's; [c, t] of several
 
     @classmethod
     def of(
@@ -53,57 +54,52 @@ def judged(table: QrelTable, where: np.ndarray, queries: int) -> Candidates:
 def read_candidates(path: PathLike, prepared: Prepared, split: str) -> Candidates:
     """Reads a file of documents mined for each query: jsonl, plain or .gz, streamed.
 
-    A line is ``{"query_id": ..., "doc_ids": [...], "scores": [...]}``; ``scores`` (a teacher's, one for
-    each document) stand in every line or in none. Labels are 0; positives in the list are for their
-    scores only and are never listed as negatives.
+    A line is ``{"query_id": ..., "doc_ids": [...], "scores": [...]}``, or one of MS MARCO's published hard
+    negatives, ``{"qid": ..., "pos": [...], "neg": {system: [...]}}`` (:func:`jaxir.data.listed_lines.parse`).
+    Scores, of one teacher or of several, stand in every line or in none. Labels are 0, and 1 for ``pos``;
+    what the data set knows as positives is there for its scores only and is never listed as a negative.
 
     Raises:
-      InputError: a malformed line (with its number), ids that the data set does not have.
+      InputError: a malformed line (with its number), ids that the data set does not have, a pickle.
     """
     path = pathlib.Path(path)
+    if {".pkl", ".pickle"} & set(path.suffixes):
+        raise InputError(
+            f"{path} is a pickle, a program that would run when it is read. Write it as lines of JSON: "
+            '{"query_id": ..., "doc_ids": [...], "scores": [...]}'
+        )
     query_rows = {query.query_id: row for row, query in enumerate(prepared.queries[split])}
     wanted: dict[str, int] = {}  # only the ids that the file names are held, numbered as they come
-    query_row, number, score = array("q"), array("q"), array("f")
+    query_row, number, score, label = array("q"), array("q"), array("f"), array("b")
     unknown: list[str] = []
-    scored: bool | None = None
-    for where, line in textfiles.lines(path):
-        record = textfiles.json_object(where, line)
-        doc_ids, scores = _lists(where, record)
-        if scored not in (None, scores is not None):
-            raise InputError(f"{where}: 'scores' must stand in every line or in none")
-        scored = scores is not None
-        row = query_rows.get(textfiles.id_of(where, record, "query_id"), -1)
+    form: tuple[bool, int | None] | None = None  # whether there are scores, and of how many teachers
+    for where, text in textfiles.lines(path):
+        line = parse(where, textfiles.json_object(where, text))
+        if line.doc_ids:
+            mine = line.scores is not None, line.teachers
+            if form not in (None, mine):
+                raise InputError(
+                    f"{where}: 'scores' must stand in every line or in none, of the same number of teachers"
+                )
+            form = mine
+        row = query_rows.get(line.query_id, -1)
         if row < 0:
-            unknown.append(str(record["query_id"]))
+            unknown.append(line.query_id)
             continue
-        query_row.extend([row] * len(doc_ids))
-        number.extend(wanted.setdefault(doc_id, len(wanted)) for doc_id in doc_ids)
-        score.extend(scores or ())
+        query_row.extend([row] * len(line.doc_ids))
+        number.extend(wanted.setdefault(doc_id, len(wanted)) for doc_id in line.doc_ids)
+        label.extend(line.positive)
+        score.extend(line.scores or ())
     _refuse_unknown(path, "queries", unknown, f"split {split!r} of {prepared.name}")
     doc_rows = _rows_of(prepared, wanted)
     _refuse_unknown(path, "documents", [i for i, n in wanted.items() if doc_rows[n] < 0], prepared.name)
     rows = doc_rows[np.asarray(number, np.int64)]
-    labels = np.zeros(len(rows), np.float32)
-    return Candidates.of(
-        np.asarray(query_row, np.int64),
-        rows,
-        labels,
-        len(query_rows),
-        np.asarray(score, np.float32) if scored else None,
-    )
-
-
-def _lists(where: str, record: dict[str, Any]) -> tuple[list[str], list[float] | None]:
-    doc_ids, scores = record.get("doc_ids"), record.get("scores")
-    if not isinstance(doc_ids, list) or not all(isinstance(i, (str, int)) for i in doc_ids):
-        raise InputError(f"{where}: expected 'doc_ids' to be a list of ids")
-    if scores is None:
-        return [str(i) for i in doc_ids], None
-    if not isinstance(scores, list) or len(scores) != len(doc_ids):
-        raise InputError(f"{where}: expected 'scores' to be a list as long as 'doc_ids'")
-    if not all(isinstance(s, (int, float)) for s in scores):
-        raise InputError(f"{where}: expected 'scores' to be numbers")
-    return [str(i) for i in doc_ids], scores
+    scored, teachers = form or (False, None)
+    scores = np.asarray(score, np.float32) if scored else None
+    if teachers is not None:
+        scores = scores.reshape(-1, teachers)
+    labels = np.asarray(label, np.float32)
+    return Candidates.of(np.asarray(query_row, np.int64), rows, labels, len(query_rows), scores)
 
 
 def _rows_of(prepared: Prepared, wanted: dict[str, int]) -> np.ndarray:

@@ -112,9 +112,58 @@ def test_scores_become_the_teacher(toy, file):
         build_examples(toy, "train", listed=2, negatives_file=file(rows[:-1]))
 
 
+def test_scores_of_several_teachers(toy, file):
+    rows = [
+        {
+            "query_id": f"toy-q{i}",
+            "doc_ids": [f"toy-d{i + 1}", "toy-d39", f"toy-d{i}"],
+            "scores": [[i + 0.5, -1.5, i + 0.25], [7, 8, 9]],
+        }
+        for i in range(20)
+    ]
+    listing = take_all(build_examples(toy, "train", listed=2, negatives_file=file(rows)))
+    assert listing.teacher.shape == (40, 3, 2)
+    assert listing.teacher.dtype == np.float32
+    for q, docs, teacher in zip(listing.query_row, listing.doc_row, listing.teacher):
+        own = [q + 0.25, 9] if docs[0] == q else [q + 0.5, 7]
+        assert teacher.tolist() == [own, [-1.5, 8], [0, 0]]
+    rows[3]["scores"] = rows[3]["scores"][:1]
+    with pytest.raises(InputError, match=r"line 4: .* of the same number of teachers"):
+        build_examples(toy, "train", listed=2, negatives_file=file(rows))
+
+
+def test_hard_negatives_as_ms_marcos_are_published(toy, file):
+    scored = lambda name, score: {"pid": f"toy-d{name}", "ce-score": score}
+    rows = [
+        {
+            "qid": f"toy-q{i}",
+            "pos": [scored(i, 2.5), scored(i + 1, 3.5)],
+            "neg": {"bm25": [scored(39, -1.5), scored(38, -2.5)], "dense": [scored(39, -1.5)]},
+        }
+        for i in range(20)
+    ]
+    listing = take_all(build_examples(toy, "train", listed=3, negatives_file=file(rows)))
+    for q, docs, where, teacher in zip(*(listing[i] for i in (0, 1, 3, 4))):
+        assert sorted(docs[where][1:].tolist()) == [38, 39]
+        assert teacher[0] == (2.5 if docs[0] == q else 3.5)
+        assert dict(zip(docs[1:].tolist(), teacher[1:].tolist()))[38] == -2.5
+    plain = [{"qid": r["qid"], "pos": [], "neg": ["toy-d39"]} for r in rows]
+    listing = take_all(build_examples(toy, "train", listed=1, negatives_file=file(plain)))
+    assert (listing.doc_row[:, 1] == 39).all()
+    assert listing.teacher is None
+    # What the file calls a positive is not listed as a negative, also where no judgement says so.
+    other = [{"qid": r["qid"], "pos": ["toy-d39"]} for r in rows]
+    listing = take_all(build_examples(toy, "train", listed=1, negatives_file=file(other)))
+    assert (listing.labels[:, 1] == 1).all()
+
+
 @pytest.mark.parametrize(
     ("second", "text"),
     [
+        ({"qid": "toy-q1", "pos": "toy-d1"}, "line 2: expected 'pos' and 'neg' to be lists"),
+        ({"qid": "toy-q1", "neg": {"bm25": "toy-d1"}}, "line 2: expected 'neg' to be a list"),
+        ({"qid": "toy-q1", "neg": [{"text": "x"}]}, "line 2: expected entries"),
+        ({"qid": "toy-q1", "neg": ["toy-d1", {"pid": "toy-d2", "ce-score": 1}]}, "line 2: 'ce-score' must"),
         ("{", "line 2: not valid JSON"),
         ({"doc_ids": []}, "line 2: expected 'query_id'"),
         ({"query_id": "toy-q1"}, "line 2: expected 'doc_ids' to be a list"),
@@ -145,3 +194,9 @@ def test_malformed_files(toy, file, second, text):
 def test_mistakes(toy, split, options, text):
     with pytest.raises(InputError, match=text):
         build_examples(toy, split, **options)
+
+
+def test_pickles_are_not_read(toy, tmp_path):
+    for name in ("scores.pkl", "scores.pickle.gz"):
+        with pytest.raises(InputError, match=r"is a pickle.*lines of JSON"):
+            build_examples(toy, "train", listed=1, negatives_file=tmp_path / name)
