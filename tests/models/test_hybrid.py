@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -7,7 +6,7 @@ from jaxir.checks import InputError
 from jaxir.models.concatenation import concatenate, concatenated
 from jaxir.models.hybrid import hybrid
 from jaxir.models.static import static
-from tests.models.tiny import TRUNK, V, draw, hidden, relu, texts
+from tests.models.tiny import TRUNK, V, draw, hidden, relu, texts, twice
 
 TEXTS = texts([2, 7, 9, 7, 5, 3], [2, 6, 3], [])
 SMALL = {k: v for k, v in TRUNK.items() if k != "activation"} | {"trunk_activation": "relu"}
@@ -50,7 +49,7 @@ def tied():
         }
         return made, hidden(params, TEXTS)
 
-    return encoder, params, *run(params)
+    return encoder, *jax.device_get((params, *run(params)))
 
 
 def test_both_parts_stand_one_after_the_other(tied):
@@ -58,13 +57,13 @@ def test_both_parts_stand_one_after_the_other(tied):
     whole = vocabulary_weights(params, states, TEXTS.mask)
     blocked = np.where(np.isin(np.arange(V), (5, 6)), 0, whole)
     sparse = {"query": whole, "doc": np.vstack([largest(blocked[:2], 4), blocked[2:]])}
-    mean = [np.asarray(h, np.float64)[: m.sum()].mean(0) for h, m in zip(states[:2], TEXTS.mask)]
+    mean = [h[: m.sum()].mean(0) for h, m in zip(states.astype(np.float64), np.asarray(TEXTS.mask)[:2])]
     dense = np.stack(mean) @ params["projection"]["kernel"]
     dense = np.vstack([dense / np.linalg.norm(dense, axis=1, keepdims=True), np.zeros((1, 4))])
     for side, (values, first, second) in made.items():
         np.testing.assert_allclose(first, dense, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(second, sparse[side], rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(values, jnp.concatenate([first, second], axis=-1))
+        np.testing.assert_array_equal(values, np.concatenate([first, second], axis=-1))
     assert (encoder.kind, encoder.dim, encoder.normalized) == ("hybrid", 4 + V, False)
     parts = {name: (e.kind, e.dim, e.normalized) for name, e in encoder.parts.items()}
     assert parts == {"dense": ("dense", 4, True), "sparse": ("sparse", V, False)}
@@ -73,14 +72,14 @@ def test_both_parts_stand_one_after_the_other(tied):
 def test_towers_layers_leading_axes_and_gradients():
     encoder = hybrid(V, towers="separate", normalize=False, head=HEAD, top_k=5, **SMALL)
     params = draw(encoder)
-    nested = jax.tree.map(lambda x: jnp.stack([x, x]), TEXTS)
+    nested = twice(TEXTS)
 
     def total(params):
         (two,) = encoder.encode(params, nested, side="doc", layers=(1,))
         (part,) = encoder.parts["dense"].encode(params, nested, side="doc", layers=(1,))
         return two.values.sum(), (two.values, part.values)
 
-    gradient, (values, dense) = jax.jit(jax.grad(total, has_aux=True))(params)
+    gradient, (values, dense) = jax.device_get(jax.jit(jax.grad(total, has_aux=True))(params))
     np.testing.assert_array_equal(values[..., :8], dense)
     np.testing.assert_array_equal(values[0], values[1])
     assert ((values[..., 8:] > 0).sum(-1) <= 5).all()
@@ -117,14 +116,15 @@ def test_concatenated_encoders_score_the_weighted_sum():
             for name, how in sides.items()
         }
 
-    found = run(params)
-    (q, q1, q2), (d, d1, d2) = (map(np.asarray, found[side]) for side in "qd")
+    found = jax.device_get(run(params))
+    (q, q1, q2), (d, d1, d2) = found["q"], found["d"]
     np.testing.assert_allclose(q @ d.T, q1 @ d1.T + 0.3 * q2 @ d2.T, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(q, concatenated(q1, q2, 0.3), rtol=1e-6)
     assert (both.kind, both.dim, both.parts) == ("dense", 8, None)
     mixed = concatenate(one, two._replace(kind="sparse"), 0.3)
     assert mixed.kind == "hybrid"
-    np.testing.assert_array_equal(mixed.parts["sparse"].encode(params, TEXTS).values, q[:, 3:])
+    got = jax.jit(lambda p: mixed.parts["sparse"].encode(p, TEXTS).values)(params)
+    np.testing.assert_array_equal(got, q[:, 3:])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from jaxir.checks import InputError
 from jaxir.models.term_weights import best_of_each, first_of_each, on_vocabulary, term_weights
-from tests.models.tiny import TRUNK, V, draw, hidden, relu, texts
+from tests.models.tiny import TRUNK, V, draw, hidden, relu, texts, twice
 
 SPECIAL, CONTINUES = (2, 3), (8, 9)
 QUERIES = texts([2, 7, 9, 7, 5, 3], [2, 6, 3], [], length=8)
@@ -32,7 +32,8 @@ def encoded():
         }
         return vectors, hidden(params, QUERIES), hidden(params, DOCS)
 
-    vectors, *states = run(params)
+    vectors, *states = jax.device_get(run(params))
+    params = jax.device_get(params)
     return {k: (e, params, *vectors[k], *states) for k, e in encoders.items()}
 
 
@@ -66,40 +67,48 @@ def test_the_dot_product_is_the_score_by_tokens(encoded, kind):
     docs = by_token(params, DOCS, of_docs, weigh)
     queries = by_token(params, QUERIES, of_queries, weigh)
     expected = [[score(a, b, kind, never) for b in docs] for a in queries]
-    np.testing.assert_allclose(np.asarray(q, np.float64) @ d.T, expected, rtol=1e-5)
+    np.testing.assert_allclose(q.astype(np.float64) @ d.T, expected, rtol=1e-5)
     assert np.count_nonzero(expected) >= 4
     assert not d[:, sorted(never)].any()
     assert (encoder.kind, encoder.dim) == ("sparse", V)
     if kind == "deepimpact":
-        assert encoder.table(params)[np.array([7, 9, 2])].tolist() == [1, 0, 0]
-        np.testing.assert_array_equal(q, encoder.table(params) * (q > 0))
+        table = np.asarray(jax.jit(encoder.table)(params))
+        assert table[[7, 9, 2]].tolist() == [1, 0, 0]
+        np.testing.assert_array_equal(q, table * (q > 0))
     else:
         assert encoder.table is None
 
 
 def test_of_equal_weights_the_first_gets_the_gradient():
     ids, weights = jnp.array([[4, 5, 4, 4]]), jnp.array([[1.0, 3.0, 2.0, 2.0]])
-    real = jnp.array([[True, True, True, True]])
-    pooled = lambda w: on_vocabulary(ids, best_of_each(ids, real, w), w, 6).sum()
-    assert jax.jit(jax.grad(pooled))(weights).tolist() == [[0, 1, 1, 0]]
-    assert first_of_each(ids, real.at[0, 0].set(False)).tolist() == [[False, True, True, False]]
+    real = jnp.array([[False, True, True, True]])
+
+    def pooled(w):
+        kept = best_of_each(ids, jnp.ones_like(real), w)
+        return on_vocabulary(ids, kept, w, 6).sum(), first_of_each(ids, real)
+
+    slopes, first = jax.jit(jax.grad(pooled, has_aux=True))(weights)
+    assert slopes.tolist() == [[0, 1, 1, 0]]
+    assert first.tolist() == [[False, True, True, False]]
 
 
 def test_gradients_of_towers_layers_and_leading_axes():
     encoder = term_weights(V, towers="separate", special_ids=SPECIAL, **TRUNK)
     params = draw(encoder, seed=3)
-    nested = jax.tree.map(lambda x: jnp.stack([x, x]), DOCS)
+    nested = twice(DOCS)
 
-    def total(params):
-        (two,) = encoder.encode(params, nested, side="doc", layers=(1,))
+    def total(weights):
+        joined = {side: {**params[side], "weight": weights[side]} for side in params}
+        (two,) = encoder.encode(joined, nested, side="doc", layers=(1,))
         return two.values.sum(), two.values
 
-    gradient, values = jax.jit(jax.grad(total, has_aux=True))(params)
+    weights = {side: tower["weight"] for side, tower in params.items()}
+    gradient, values = jax.device_get(jax.jit(jax.grad(total, has_aux=True))(weights))
     assert values.shape == (2, 4, V)
     np.testing.assert_array_equal(values[0], values[1])
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
     assert not any(x.any() for x in jax.tree.leaves(gradient["query"]))
-    assert gradient["doc"]["weight"]["out"]["kernel"].any()
+    assert gradient["doc"]["out"]["kernel"].any()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,12 @@ OUTSIDE = np.iinfo(np.int32).max
 def texts(*ids, length=None):
     length = length or max(map(len, ids))
     rows = [[*row, *[OUTSIDE] * (length - len(row))] for row in ids]
-    return Tokens(jnp.array(rows, jnp.int32), jnp.array([[i != OUTSIDE for i in row] for row in rows]))
+    return Tokens(np.array(rows, np.int32), np.array([[i != OUTSIDE for i in row] for row in rows]))
+
+
+def twice(tokens):
+    """The texts with a leading axis of 2."""
+    return jax.tree.map(lambda x: np.stack([x, x]), tokens)
 
 
 def draw(encoder, seed=0, scale=0.5):
@@ -29,7 +34,8 @@ def draw(encoder, seed=0, scale=0.5):
 def hidden(params, tokens, layers=None, **options):
     """The hidden states of an encoder's trunk, for use inside jit."""
     trunk = Transformer(TransformerConfig(V, **{**TRUNK, **options}))
-    states = trunk.apply({"params": params["trunk"]}, tokens.ids, tokens.mask, layers=layers)
+    ids, mask = jnp.asarray(tokens.ids), jnp.asarray(tokens.mask)
+    states = trunk.apply({"params": params["trunk"]}, ids, mask, layers=layers)
     return states[0] if layers is None else states
 
 
