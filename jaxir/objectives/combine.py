@@ -49,7 +49,8 @@ def combine(
 
     ``weight`` is a number or a schedule of the optimiser step. ``temperature`` divides the scores: a
     number, or ``dict(init=0.05, min=0.01)`` for a learnable one. ``score`` is ``dot`` or ``cosine``.
-    ``columns=(start, stop)``: the slice of the representations' last axis that the term sees.
+    ``columns=(start, stop)``: the slice of the representations' last axis that the term sees; a stop of None
+    is the end.
     The loss and the metrics are those of the global batch on every device.
 
     Args:
@@ -89,11 +90,7 @@ def _objective(terms: list[Term], chosen: Any) -> Objective:
         }
 
     def memory(dim: int) -> dict[str, dict[str, Array]]:
-        return {
-            t.name: t.memory.init(dim if t.columns is None else t.columns[1] - t.columns[0])
-            for t in (terms[i] for i in chosen)
-            if t.memory
-        }
+        return {t.name: t.memory.init(t.width(dim)) for t in (terms[i] for i in chosen) if t.memory}
 
     start = memory
 

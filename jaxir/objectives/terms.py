@@ -35,22 +35,30 @@ class Term(NamedTuple):
     negatives: dict[str, Any]
     mode: str | None  # of the negatives; None = by size
     tile: int
-    columns: tuple[int, int] | None  # of the representations; None = all
+    columns: tuple[int, int | None]  # of the representations; None = to the end
     ensemble: dict[str, Any] | None  # how several teachers' scores become one's
     memory: Memory | None
     arrays: dict[str, Any]  # of those given to the objective, what fn takes
 
     def sees(self, values: Array) -> Array:
         """Its columns of the representations."""
-        if self.columns is None:
-            return values
         start, stop = self.columns
-        if stop > values.shape[-1]:
+        self.width(values.shape[-1])
+        return values if self.columns == (0, None) else values[..., start:stop]
+
+    def width(self, dim: int) -> int:
+        """How many columns it sees of ``dim``.
+
+        Raises:
+          InputError: they are fewer than it is to see.
+        """
+        start, stop = self.columns
+        if start >= dim or (stop or 0) > dim:
             raise InputError(
                 f"term {self.name!r} has columns=({start}, {stop}), and the encoder's representations have "
-                f"{values.shape[-1]} columns"
+                f"{dim} columns"
             )
-        return values[..., start:stop]
+        return (stop or dim) - start
 
 
 def parse(name: str, spec: Mapping[str, Any], arrays: Mapping[str, Any], allow: Allow) -> Term:
@@ -141,13 +149,17 @@ def _mode(name: str, fn: functools.partial, mode: str | None) -> str | None:
     return "dense"
 
 
-def _columns(name: str, given: Any) -> tuple[int, int] | None:
+def _columns(name: str, given: Any) -> tuple[int, int | None]:
     if given is None:
-        return None
-    if not isinstance(given, (list, tuple)) or len(given) != 2 or not all(type(i) is int for i in given):
-        raise InputError(f"columns of term {name!r} are {given!r}, expected two whole numbers (start, stop)")
+        return 0, None
+    pair = isinstance(given, (list, tuple)) and len(given) == 2
+    if not pair or type(given[0]) is not int or not (given[1] is None or type(given[1]) is int):
+        raise InputError(
+            f"columns of term {name!r} are {given!r}, expected two whole numbers (start, stop); a stop "
+            "of None is the end"
+        )
     start, stop = given
-    if not 0 <= start < stop:
+    if not 0 <= start < (start + 1 if stop is None else stop):
         raise InputError(f"columns of term {name!r} are ({start}, {stop}), expected 0 <= start < stop")
     return start, stop
 

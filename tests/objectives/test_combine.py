@@ -211,6 +211,8 @@ def test_columns_are_what_a_term_sees():
     jax.tree.map(np.testing.assert_array_equal, *f(reps))
     with pytest.raises(InputError, match=r"columns=\(2, 9\), and the encoder's representations have 6"):
         combine(dict(docs=dict(fn="jaxir.losses:l1", on="docs", columns=(2, 9))))(reps, batch)
+    ends = [combine(dict(docs=dict(fn="jaxir.losses:l1", on="docs", columns=c))) for c in ((2, 6), (2, None))]
+    assert ends[0](reps, batch)[0] == ends[1](reps, batch)[0]
 
 
 def test_several_teachers_are_made_one():
