@@ -20,7 +20,6 @@ from jaxir.types import Encoder, Params
 
 TRANSFORMER, STATIC = "jaxir.models.encoder:transformer", "jaxir.models.static:static"
 SPLADE = "jaxir.models.sparse:splade"
-WEIGHTS = "query_weights"  # the splade encoder's parameter of query="table"
 OWN = "jaxir"  # the key of config.json under which our own format keeps its facts
 
 Source = tuple[weights.Weights, Tensor] | np.ndarray

@@ -11,9 +11,10 @@ import numpy as np
 import jaxir
 from jaxir.files import write_json
 from jaxir.models.pretrained import modules, sparse_modules, weights
-from jaxir.models.pretrained.assembling import WEIGHTS, config_of
+from jaxir.models.pretrained.assembling import config_of
 from jaxir.models.pretrained.sparse_modules import ENCODER, POOLING, TABLE
 from jaxir.models.pretrained.writing import cannot, write_tokenizer, write_trunk
+from jaxir.models.sparse import WEIGHTS
 from jaxir.models.towers import SIDES
 from jaxir.trees import named
 from jaxir.types import Params

@@ -30,6 +30,7 @@ from jaxir.models.pretrained.assembling import (
 )
 from jaxir.models.pretrained.names import Tensor, under
 from jaxir.models.pretrained.reading_sparse import check_changes, read_sparse, sparse_spec
+from jaxir.models.sparse import WEIGHTS
 from jaxir.models.towers import SIDES, linear_maps
 from jaxir.trees import named
 from jaxir.types import Encoder, Params
@@ -247,7 +248,7 @@ def _read_own(
     unwanted = [r"(^|/)layers_\d+/"] if "layers" in changes else []
     if sparse is not None:
         spec = with_ids(sparse_spec(spec, sparse, folder), open_tokenizer(folder, False))
-        unwanted += [r"(^|/)projection\w*/", r"(^|/)mlm/", r"^query_weights$"]
+        unwanted += [r"(^|/)projection\w*/", r"(^|/)mlm/", rf"^{WEIGHTS}$"]
     if spec["fn"] == SPLADE:
         check_changes(changes)
     elif spec["fn"] != TRANSFORMER:
@@ -261,7 +262,7 @@ def _read_own(
         table = {path: tensor for path, tensor in table.items() if "projection" not in path}
         unwanted.append(r"(^|/)projection\w*/")
     if sparse is not None:  # what the folder does not have starts afresh
-        new = lambda path: path == "query_weights" or re.search(r"(^|/)mlm/", path)
+        new = lambda path: path == WEIGHTS or re.search(r"(^|/)mlm/", path)
         table = {path: t for path, t in table.items() if path in opened.files or not new(path)}
     weights.check(opened, table, named(shapes), known=(), ignore=unwanted)
     params = assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)

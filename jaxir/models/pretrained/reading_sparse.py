@@ -17,7 +17,6 @@ from jaxir.models.config import TransformerConfig
 from jaxir.models.pretrained import families, modules, weights
 from jaxir.models.pretrained.assembling import (
     SPLADE,
-    WEIGHTS,
     Pretrained,
     Source,
     assemble,
@@ -29,6 +28,7 @@ from jaxir.models.pretrained.assembling import (
 )
 from jaxir.models.pretrained.names import under
 from jaxir.models.pretrained.sparse_modules import Sparse
+from jaxir.models.sparse import WEIGHTS
 from jaxir.models.towers import SIDES
 from jaxir.trees import named
 
@@ -55,9 +55,6 @@ def read_sparse(
       InputError: a backbone without a head over its vocabulary (offers its embeddings as one), tensors that
         do not fit, a query table of another vocabulary.
     """
-    # Imported here: the `tokenizers` library is not needed by those who bring their own token ids.
-    from jaxir.data import vocabulary
-
     check_changes(changes)
     folder = described.trunk
     family, hf = families.of_config(read_json(folder / "config.json"))
@@ -76,24 +73,15 @@ def read_sparse(
     tokenizer = open_tokenizer(folder, described.lowercase)
     check_vocabulary(folder, tokenizer, config.vocab_size)
     given: dict[str, np.ndarray] = {}
-    if said is not None and said.table is not None and "query" not in arguments:
+    if said is not None and said.table is not None and arguments.get("query", "table") == "table":
         values, frozen = _query_table(said.table, folder, tokenizer, config.vocab_size)
-        silent = [i for i in vocabulary.special_ids(tokenizer) if values[i] == 0]
-        never = sorted({*silent, *tokenizer.head, *tokenizer.tail})
-        spec.setdefault("special_ids", never)
-        plain = np.where(np.isin(np.arange(len(values)), never), 0, 1)
-        plain[tokenizer.vocab_size :] = 0
-        spec["query"] = "bag" if frozen and np.array_equal(values, plain) else "table"
-        given = {WEIGHTS: values} if spec["query"] == "table" else {}
+        query, never = _bag_or_table(values, frozen and "query" not in arguments, tokenizer)
+        spec = {"special_ids": never, **spec, "query": query}
+        given = {WEIGHTS: values} if query == "table" else {}
     spec = with_ids(spec, tokenizer)
-    length = _length(described, whole, config)
     if said is not None and said.max_active is not None and "top_k" not in arguments:
         spec["top_k"] = said.max_active
-        if spec.get("query", "encoder") != "encoder" and said.max_active < (length or said.max_active + 1):
-            raise InputError(
-                f"{folder} keeps {said.max_active} entries of its queries' bags too, which jaxir does not "
-                f"prune: read it with sparse=dict(top_k={{'doc': {said.max_active}}})"
-            )
+        _check_bags_are_whole(spec, _length(described, whole, config), folder)
 
     encoder = build(spec, allow=TRUSTED)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
@@ -144,8 +132,8 @@ def no_head(folder: pathlib.Path) -> InputError:
     """What a backbone without a head over its vocabulary is answered with."""
     return InputError(
         f"{folder} has no head over its vocabulary (masked language models have one), which a sparse encoder "
-        "pools. Its token embeddings can be one: sparse=dict(head=dict(transform=False)), to be trained "
-        "with the encoder"
+        "pools. Its token embeddings can be one: sparse=dict(head=dict(transform=False)), in a config "
+        "init_with.sparse, to be trained with the encoder"
     )
 
 
@@ -157,6 +145,32 @@ def _has_head(family: ModuleType, hf: Mapping[str, Any], config: TransformerConf
     needs = [path for path in wanted if path != "decoder/kernel" or not family.mlm(hf).get("tied", True)]
     own = "decoder/kernel" in needs and wanted["decoder/kernel"].name in opened.files
     return bool(stored) or own or not needs  # tied decoders need no tensor
+
+
+def _bag_or_table(values: np.ndarray, frozen: bool, tokenizer: Any) -> tuple[str, list[int]]:
+    """What a SparseStaticEmbedding is to the splade encoder: ``query``, and the ids that never count.
+
+    These are the special tokens put around a text, which such a module does not see, and special tokens
+    without a weight. Frozen weights that are 1 for all other tokens are a bag.
+    """
+    from jaxir.data import vocabulary
+
+    silent = [i for i in vocabulary.special_ids(tokenizer) if values[i] == 0]
+    never = sorted({*silent, *tokenizer.head, *tokenizer.tail})
+    ones = np.zeros_like(values)
+    ones[: tokenizer.vocab_size] = 1
+    ones[never] = 0
+    return ("bag" if frozen and np.array_equal(values, ones) else "table"), never
+
+
+def _check_bags_are_whole(spec: Mapping[str, Any], length: int | None, folder: pathlib.Path) -> None:
+    """Raises where pruning would cut a query's bag of words: such bags are not pruned here."""
+    kept = spec["top_k"]
+    if spec.get("query", "encoder") != "encoder" and (length is None or kept < length):
+        raise InputError(
+            f"{folder} keeps {kept} entries of its queries' bags too, which jaxir does not prune: read it "
+            f"with sparse=dict(top_k={{'doc': {kept}}})"
+        )
 
 
 def _length(described: modules.Described, whole: TransformerConfig, config: TransformerConfig) -> int | None:
@@ -183,6 +197,7 @@ def _query_table(
     table: pathlib.Path, folder: pathlib.Path, tokenizer: Any, rows: int
 ) -> tuple[np.ndarray, bool]:
     """The weights of a SparseStaticEmbedding, as many as the vocabulary has; and whether they are frozen."""
+    # Imported here: the `tokenizers` library is not needed by those who bring their own token ids.
     from jaxir.data import tokenizer as tokenizers
     from jaxir.data import vocabulary
 

@@ -190,12 +190,14 @@ def test_tables_of_query_weights(tmp_path):
 
 
 def test_settings_that_mean_something_else_here(tmp_path):
-    write(tmp_path / "m", **TABLE)
+    _, params = write(tmp_path / "m", **TABLE)
     facts = tmp_path / "m" / "config_sentence_transformers.json"
     edit(facts, max_active_dims=4)
     with pytest.raises(InputError, match=r"keeps 4 entries.*sparse=dict\(top_k=\{'doc': 4\}\)"):
         pretrained.read(tmp_path / "m")
-    assert pretrained.read(tmp_path / "m", sparse=dict(top_k={"doc": 4})).spec["top_k"] == {"doc": 4}
+    found = pretrained.read(tmp_path / "m", sparse=dict(top_k={"doc": 4}, query="table"))
+    assert found.spec["top_k"] == {"doc": 4}
+    np.testing.assert_array_equal(found.params["query_weights"], params["query_weights"])
     edit(facts, similarity_fn_name="cosine")
     with pytest.raises(InputError, match="compares by cosine"):
         pretrained.read(tmp_path / "m")
