@@ -19,11 +19,12 @@ vectors are dense, and BM25, are drawn as levels.
 
 Started again with the same command it goes on: what is done is not done again, what failed is tried again.
 More methods, values, seeds and sources may be added. In --out: runs/ with a work directory and log.txt each,
-figures.jsonl with the figures as they come, frontier.png, frontier.md and frontier.json.
+figures.jsonl, and after each run anew frontier.png, frontier.md and frontier.json.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import sys
 from typing import Any
@@ -88,7 +89,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     points = [point for name, path in _named(values.run) for point in frontier.read_run(path, name)]
     failures: list[str] = []
     if values.method or values.config:
-        found, failures = _grid(values)
+        found, failures = _grid(values, points)
         if values.dry_run:
             return
         points += found
@@ -111,9 +112,10 @@ def _named(given: list[str]) -> list[tuple[str | None, str]]:
     return pairs
 
 
-def _grid(values: flags.FlagValues) -> tuple[list[Any], list[str]]:
+def _grid(values: flags.FlagValues, points: list[Any]) -> tuple[list[Any], list[str]]:
     from jaxir.data.prepare import prepare_spec
     from jaxir.evaluation import frontier, grid
+    from jaxir.evaluation.grid_execution import Evaluation, execute, is_done
 
     out = pathlib.Path(values.out)
     methods = grid.parse_methods(values.method, values.vary, values.config)
@@ -139,15 +141,21 @@ def _grid(values: flags.FlagValues) -> tuple[list[Any], list[str]]:
         source: str(prepare_spec(source, out / "data").path.absolute())
         for source in dict.fromkeys((*sources, *trained_on))
     }
-    evaluation = grid.Evaluation(
+    evaluation = Evaluation(
         sources, values.split, values.measures, values.depth, values.bm25, values.keep_models
     )
-    failures = grid.execute(runs, evaluation, out, prepared=prepared)
-    points = []
-    for planned in runs:
-        if grid.is_done(planned, evaluation):
-            points += frontier.read_run(planned.workdir)
-    return points, failures
+    chosen = dict(measures=values.measures.split(), measure=values.plot)
+
+    def finished() -> list[Any]:
+        done = [run for run in runs if is_done(run, evaluation)]
+        return [point for run in done for point in frontier.read_run(run.workdir)]
+
+    def draw() -> None:
+        with contextlib.suppress(InputError):  # of runs that do not fit together one hears at the end
+            frontier.write(out, [*points, *finished()], **chosen)
+
+    failures = execute(runs, evaluation, out, prepared=prepared, after=draw)
+    return finished(), failures
 
 
 def _seeds(given: list[str]) -> list[int]:

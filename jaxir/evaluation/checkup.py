@@ -69,14 +69,16 @@ def examine(
     loaded = load_model(model, allow=allow) if model is not None else None
     findings = []
     data = _data(loaded, opened[0] if index is not None else None, source, workdir)
-    encode = doctor.make_encode(loaded) if loaded is not None else None
+    parts = doctor.parts_of(loaded) if loaded is not None else {}
+    encode = doctor.make_encode(loaded) if loaded is not None and not parts else None
     if loaded is not None and data is not None:
         docs, queries = sample_texts(data, loaded)
         findings += doctor.check_model(loaded, docs, queries, encode=encode)
     if data is not None:
         findings += doctor.check_data(data, measures=measures)
     for one in opened:
-        checked = check_index(one, loaded, data, vectors, encode=encode)
+        part = (one.manifest.get("settings") or {}).get("part")
+        checked = check_index(one, parts.get(part, loaded), data, vectors, encode=encode)
         findings += [f._replace(check=f"{one.path.name}: {f.check}") for f in checked]
     return findings
 

@@ -63,7 +63,16 @@ def make_encode(model: Model) -> Encode:
 def check_model(
     model: Model, docs: Sequence[str], queries: Sequence[str], *, encode: Encode | None = None
 ) -> list[Finding]:
-    """Tokens, embeddings and behaviour of an encoder on texts of each side (without prefixes)."""
+    """Tokens, embeddings and behaviour of an encoder on texts of each side (without prefixes).
+
+    Of a hybrid each part is looked at by itself.
+    """
+    if model.encoder.kind == "hybrid":
+        return [
+            finding._replace(check=f"{name}: {finding.check}")
+            for name, part in parts_of(model).items()
+            for finding in check_model(part, docs, queries)
+        ]
     tokenizer, config, encode = model.tokenizer, model.config, encode or make_encode(model)
     found = []
     rows = embedding_rows(model.params)
@@ -101,6 +110,12 @@ def check_model(
             good=0.5 if sparse else 0.9,
         )
     return found
+
+
+def parts_of(model: Model) -> dict[str, Model]:
+    """The parts of a hybrid as models with the same parameters; empty of any other."""
+    parts = model.encoder.parts or {}
+    return {name: model._replace(encoder=encoder) for name, encoder in parts.items()}
 
 
 def check_vectors(vectors: np.ndarray, *, what: str, normalized: bool, metric: str) -> list[Finding]:

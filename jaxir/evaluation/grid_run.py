@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxir.config import load_config, override
 from jaxir.data import prepared as store
 from jaxir.evaluation.chain import evaluate_chain
 from jaxir.evaluation.chain_report import write_chain_report
-from jaxir.evaluation.grid import DONE, done_of
+from jaxir.evaluation.grid_execution import DONE, done_of
 from jaxir.files import read_json, write_json
 from jaxir.training.build import IDF
 from jaxir.training.checkpoint import load_model
@@ -24,6 +25,7 @@ from jaxir.training.train import train
 
 def main(argv: Sequence[str]) -> None:
     """Exits with 0, or with 2 after one sentence on standard error."""
+    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     try:
         perform(read_json(argv[0]))
     except (InputError, FloatingPointError) as error:

@@ -5,7 +5,7 @@ import pytest
 
 from jaxir.checks import InputError
 from jaxir.cli import frontier as command
-from jaxir.evaluation import grid, grid_run
+from jaxir.evaluation import grid, grid_execution, grid_run
 from jaxir.files import write_json
 
 
@@ -119,14 +119,14 @@ def in_this_process(monkeypatch):
     specs = []
 
     def perform(command, workdir):
-        specs.append(json.loads((workdir / grid.RUN).read_text()))
+        specs.append(json.loads((workdir / grid_execution.RUN).read_text()))
         try:
             grid_run.perform(specs[-1])
         except InputError as error:
             return str(error)
         return ""
 
-    monkeypatch.setattr(grid, "call", perform)
+    monkeypatch.setattr(grid_execution, "call", perform)
     monkeypatch.setattr(grid_run, "keep_compiled", lambda path: None)
     return specs
 
@@ -161,7 +161,7 @@ def test_a_grid_is_trained_and_gone_on_with(toy, tmp_path, in_this_process, caps
 
 def test_a_process_that_fails_tells_why(tmp_path, capsys):
     def run(code):
-        return grid.call([sys.executable, "-c", f"import sys, os; {code}"], tmp_path)
+        return grid_execution.call([sys.executable, "-c", f"import sys, os; {code}"], tmp_path)
 
     assert run("print('fine', file=sys.stderr)") == ""
     assert run("print('a bar\\rjaxir: too much', file=sys.stderr); sys.exit(2)") == "too much"

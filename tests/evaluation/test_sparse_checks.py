@@ -106,3 +106,12 @@ def test_an_index_of_sparse_vectors_is_examined(sparse_model, toy, tmp_path):
     assert {"fingerprints", "stored vectors"} <= failed
     poor = index._replace(manifest={**index.manifest, "options": {"measured_recall@10": 0.5}})
     assert examined(poor)["recall@10"].level == "fail"
+
+
+def test_a_hybrid_is_examined_part_by_part(sparse_model, toy, monkeypatch):
+    parts = {"sparse": sparse_model.encoder, "again": sparse_model.encoder}
+    hybrid = sparse_model._replace(encoder=sparse_model.encoder._replace(kind="hybrid", parts=parts))
+    monkeypatch.setattr(doctor, "make_encode", lambda model: lambda texts, side: np.ones((len(texts), 600)))
+    docs = [d.text for d in toy.docs]
+    checks = [f.check for f in doctor.check_model(hybrid, docs, docs[:5])]
+    assert {"sparse: documents: sinks", "again: queries: active terms"} <= set(checks)
