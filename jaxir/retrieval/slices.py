@@ -60,7 +60,7 @@ def densify(rows: Any, slots: int = 768, drop: int = 0) -> Slices:
     >>> found.values.tolist(), found.numbers.tolist()
     ([[4.0, 3.0]], [[2, 0]])
     """
-    rows = csr_array(rows, dtype=np.float32)
+    rows = csr_array(rows, dtype=np.float32).sorted_indices()  # a copy: the caller's stay as they are
     n, dim = rows.shape
     if not 0 <= drop < dim or not 1 <= slots <= dim - drop:
         raise InputError(
@@ -69,19 +69,22 @@ def densify(rows: Any, slots: int = 768, drop: int = 0) -> Slices:
         )
     if rows.nnz and rows.data.min() < 0:
         raise InputError("a weight is negative: slices keep the largest weight, expected 0 or above")
-    entry = rows.indices - drop
-    kept = entry >= 0
-    row = np.repeat(np.arange(n), np.diff(rows.indptr))[kept]
-    entry, weight = entry[kept], rows.data[kept]
-    cell = row * slots + entry % slots
-    order = np.lexsort((entry, -weight, cell))
-    cell, first = np.unique(cell[order], return_index=True)
-    best = order[first]
-    values = np.zeros(n * slots, np.float32)
-    numbers = np.zeros(n * slots, np.min_scalar_type((dim - drop - 1) // slots))
-    values[cell], numbers[cell] = weight[best], entry[best] // slots
-    numbers[values == 0] = 0
-    return Slices(values.reshape(n, slots), numbers.reshape(n, slots), drop, dim)
+    values = np.zeros((n, slots), np.float32)
+    numbers = np.zeros((n, slots), np.min_scalar_type((dim - drop - 1) // slots))
+    for start in range(0, n, BLOCK):
+        block = slice(start, start + BLOCK)
+        _fill(values[block], numbers[block], rows[block], drop)
+    return Slices(values, numbers, drop, dim)
+
+
+def _fill(values: np.ndarray, numbers: np.ndarray, rows: csr_array, drop: int) -> None:
+    n, slots = values.shape
+    row = np.repeat(np.arange(n), np.diff(rows.indptr))
+    some = np.flatnonzero((rows.indices >= drop) & (rows.data > 0))[::-1]
+    # Of several assignments to a cell the last one stays: the largest, and of equal ones the lowest entry.
+    some = some[np.argsort(rows.data[some], kind="stable")]
+    number, slot = np.divmod(rows.indices[some] - drop, slots)
+    values[row[some], slot], numbers[row[some], slot] = rows.data[some], number
 
 
 def gip(queries: Slices, docs: Slices) -> Float[np.ndarray, "q n"]:

@@ -38,6 +38,15 @@ def test_densify_and_gip_are_their_definitions(slots, drop):
     np.testing.assert_array_equal(gip(q, d), np.sum(q.values[:, None] * d.values[None] * gates, axis=-1))
 
 
+def test_the_order_of_a_row_does_not_matter():
+    # Weights 2 and 2 of the entries 9 and 1, which share slot 1 of 4.
+    shuffled = csr_array((np.array([2.0, 2.0, 1.0]), np.array([9, 1, 3]), np.array([0, 3])), shape=(1, 12))
+    found = densify(shuffled, 4)
+    assert found.values.tolist() == [[0, 2, 0, 1]]
+    assert found.numbers.tolist() == [[0, 0, 0, 0]]
+    assert shuffled.indices.tolist() == [9, 1, 3]
+
+
 def test_what_slicing_loses():
     q, d = densify(QUERIES, 12), densify(DOCS, 12)
     products = QUERIES @ DOCS.T
