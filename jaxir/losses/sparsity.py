@@ -165,9 +165,8 @@ def expected_flops(
 
     def fn(rows: Array, real: Array, axis_name: AxisName) -> Array:
         n = psum(jnp.sum(real, axis=0, dtype=rows.dtype), axis_name)
-        share = mean_of_rows(_active(rows), real, axis_name)
-        pairs = jnp.sum(share * (share * n[:, None] - 1), axis=-1)
-        return jnp.where(n > 1, pairs / jnp.maximum(n - 1, 1), 0)
+        count = psum(jnp.sum(_active(rows), axis=0), axis_name)
+        return jnp.sum(count * (count - 1), axis=-1) / jnp.maximum(n * (n - 1), 1)
 
     return per_slot(fn, jax.lax.stop_gradient(values), where, groups, across, axis_name)
 

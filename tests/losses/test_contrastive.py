@@ -1,5 +1,7 @@
 """Closed forms of the softmax family."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,9 +25,9 @@ def one_hot(b, m=None):
 
 
 def test_identical_scores_give_log_of_the_number_of_candidates():
-    for m in (1, 2, 7):
-        value = losses.softmax(jnp.full((3, m), 2.5), jnp.eye(3, m).at[:, 0].set(1).at[:, 1:].set(0))
-        np.testing.assert_allclose(value, np.log(m), rtol=1e-6, atol=1e-7)
+    first = lambda m: jnp.asarray(np.eye(m)[:1].repeat(3, 0))
+    values = jax.jit(lambda: [losses.softmax(jnp.full((3, m), 2.5), first(m)) for m in (1, 2, 7)])()
+    np.testing.assert_allclose(values, np.log([1, 2, 7]), rtol=1e-6, atol=1e-7)
 
 
 def test_orthonormal_pairs():
@@ -37,7 +39,7 @@ def test_orthonormal_pairs():
 def test_gradient_is_probabilities_minus_targets_over_b():
     s, y, *_ = random_lists()
     s, y = jnp.asarray(s, jnp.float32), jnp.asarray(y, jnp.float32).at[3, 0].set(1)
-    gradient = jax.grad(losses.softmax)(s, y)
+    gradient = jax.jit(jax.grad(losses.softmax))(s, y)
     target = y / y.sum(-1, keepdims=True)
     np.testing.assert_allclose(gradient, (jax.nn.softmax(s) - target) / len(s), atol=1e-6)
     np.testing.assert_allclose(gradient.sum(-1), 0, atol=1e-6)
@@ -130,14 +132,13 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_symmetric_equals_the_reference_in_float64(options):
+def test_symmetric_equals_the_reference_in_float64():
     with jax.enable_x64(True):
         s, y, w, _ = random_lists(b=6, n=9)
-        each = symmetric_reference(s, y, w, **options)
-        value = losses.symmetric_softmax(jnp.asarray(s), jnp.asarray(y), where=jnp.asarray(w), **options)
-        kept = [v for v in each if v is not None]
-        np.testing.assert_allclose(value, sum(kept) / len(kept), rtol=1e-12)
+        found = compiled()(*map(jnp.asarray, (s, y, w)))
+        for options, (value, _, _) in zip(OPTIONS, found):
+            kept = [v for v in symmetric_reference(s, y, w, **options) if v is not None]
+            np.testing.assert_allclose(value, sum(kept) / len(kept), rtol=1e-12)
 
 
 def test_symmetric_is_clip_for_square_pairs():
@@ -151,44 +152,62 @@ def test_symmetric_is_clip_for_square_pairs():
     np.testing.assert_allclose(losses.symmetric_softmax(s.T, jnp.eye(5)), clip, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@functools.cache
+def compiled():
+    """Value, gradient and each query's own value, of each of the options: one program."""
+
+    def fn(s, y, w):
+        out = []
+        for options in OPTIONS:
+            f = lambda s, options=options: losses.symmetric_softmax(s, y, where=w, **options)
+            each = losses.symmetric_softmax(s, y, where=w, reduce_fn=None, **options)
+            out.append((*jax.value_and_grad(f)(s), each))
+        return out
+
+    return jax.jit(fn)
+
+
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
-def test_symmetric_does_not_depend_on_the_number_of_devices(devices, options):
+def test_symmetric_does_not_depend_on_the_number_of_devices(devices):
     s, y, w, _ = (jnp.asarray(x) for x in random_lists(b=8, n=16))
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 
-    def sharded(s):
+    def sharded(options, s):
         def f(s, y, w):
             return losses.symmetric_softmax(s, y, where=w, axis_name="data", **options)
 
         return jax.shard_map(f, mesh=mesh, in_specs=P("data"), out_specs=P())(s, y, w)
 
-    value, gradient = jax.jit(jax.value_and_grad(sharded))(s)
-    one, one_gradient = jax.value_and_grad(lambda s: losses.symmetric_softmax(s, y, where=w, **options))(s)
-    np.testing.assert_allclose(value, one, rtol=1e-5)
-    np.testing.assert_allclose(gradient, one_gradient, rtol=1e-5, atol=1e-7)
+    grads = [jax.value_and_grad(functools.partial(sharded, o)) for o in OPTIONS]
+    for found, expected in zip(jax.jit(lambda s: [f(s) for f in grads])(s), compiled()(s, y, w)):
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-7)
 
 
 def test_symmetric_with_masks_extremes_and_transformations():
     s, y, w, _ = (jnp.asarray(x) for x in random_lists(b=6, n=9))
-    value = losses.symmetric_softmax(s, y, where=w)
-    dirty = jnp.where(w, s, jnp.nan)
-    got, gradient = jax.value_and_grad(lambda x: losses.symmetric_softmax(x, y, where=w))(dirty)
+    (value, _, each), *_ = compiled()(s, y, w)
+    (got, gradient, _), *_ = compiled()(jnp.where(w, s, jnp.nan), y, w)
     np.testing.assert_allclose(got, value, rtol=1e-6)
     assert np.isfinite(gradient).all()
     for size in (1e4, 0.0):
-        assert np.isfinite(jax.grad(lambda x: losses.symmetric_softmax(x, y, where=w))(s * size)).all()
-    nothing, gradient = jax.value_and_grad(lambda x: losses.symmetric_softmax(x, y, where=w & False))(s)
-    assert nothing == 0
-    assert (gradient == 0).all()
-    both = jnp.stack([s, 2 * s])
-    mapped = jax.vmap(lambda x: losses.symmetric_softmax(x, y, where=w))(both)
-    np.testing.assert_allclose(mapped, [value, losses.symmetric_softmax(2 * s, y, where=w)], rtol=1e-6)
-    each = losses.symmetric_softmax(s, y, where=w, reduce_fn=None)
-    np.testing.assert_allclose(
-        each.sum(), losses.symmetric_softmax(s, y, where=w, reduce_fn=jnp.sum), rtol=1e-6
-    )
-    shards = [x.reshape(3, 2, -1) for x in (s, y, w)]
-    over = jax.vmap(lambda s, y, w: losses.symmetric_softmax(s, y, where=w, axis_name="i"), axis_name="i")
-    np.testing.assert_allclose(over(*shards), value, rtol=1e-5)
-    assert np.isnan(losses.symmetric_softmax(s.at[0, 0].set(jnp.nan), y, where=w))
+        assert all(np.isfinite(gradient).all() for _, gradient, _ in compiled()(s * size, y, w))
+    for nothing, gradient, _ in compiled()(s, y, w & False):
+        assert nothing == 0
+        assert (gradient == 0).all()
+    assert np.isnan(compiled()(s.at[0, 0].set(jnp.nan), y, w)[0][0])
+
+    @jax.jit
+    def others(s):
+        over = lambda s, y, w: losses.symmetric_softmax(s, y, where=w, axis_name="i")
+        return (
+            jax.vmap(lambda x: losses.symmetric_softmax(x, y, where=w))(jnp.stack([s, 2 * s])),
+            losses.symmetric_softmax(s, y, where=w, reduce_fn=jnp.sum),
+            jax.vmap(over, axis_name="i")(*(x.reshape(3, 2, -1) for x in (s, y, w))),
+        )
+
+    mapped, total, shards = others(s)
+    np.testing.assert_allclose(mapped, [value, compiled()(2 * s, y, w)[0][0]], rtol=1e-6)
+    np.testing.assert_allclose(each.sum(), total, rtol=1e-6)
+    np.testing.assert_allclose(shards, value, rtol=1e-5)
+    np.testing.assert_allclose(losses.symmetric_softmax(s, y, where=w), value, rtol=1e-6)  # without jit
