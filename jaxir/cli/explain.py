@@ -84,7 +84,7 @@ def _show(found: Any, values: flags.FlagValues) -> None:
                 )
                 for term in terms[: values.top]
             ],
-            title=f"{what}: {len(terms)} active terms, {added} of them added"
+            title=f"{what}: {_terms(len(terms), 'active')}, {added} of them added"
             + (f"; the first {values.top}" if len(terms) > values.top else ""),
         )
     if found.score is None:
@@ -110,5 +110,9 @@ def _show(found: Any, values: flags.FlagValues) -> None:
     show_table(
         ("term", "query", "text", "product", "share"),
         rows,
-        title=f"score {found.score:.3f} = the sum over {len(found.matches)} common terms",
+        title=f"score {found.score:.3f} = the sum over {_terms(len(found.matches), 'common')}",
     )
+
+
+def _terms(count: int, what: str) -> str:
+    return f"{count:,} {what} term{'' if count == 1 else 's'}"

@@ -47,7 +47,7 @@ def test_the_command(sparse_model, toy, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert doc.text[:60] in shown
     assert "text: 50 active terms" in shown
-    assert "common terms" in shown or "no term in common" in shown
+    assert "common term" in shown or "no term in common" in shown
     call("--model=m", "--query=")
     assert "the query has no active term" in capsys.readouterr().out
 
