@@ -47,9 +47,9 @@ def casper(
     """Weights of v tokens, max-pooled over positions, then of p phrases, summed over positions.
 
     The representation is v + p wide and its dot product the score of tokens plus that of phrases. Terms of
-    an objective see one of them by their ``columns``, (0, v) or (v, v + p), with a weight each; the
-    paper's are 1 and 2, with one FLOPS over all columns. (It also replaces the score of the hard negative in
-    the phrases' softmax by 0; leave the negatives of that term in the batch instead.)
+    an objective see one of them by their ``columns``, (0, v) or (v, None), with a weight each; the paper's
+    are 1 and 2, with one FLOPS over all columns. Name ``vocab_size`` in the config, so that v is known.
+    (The paper also replaces the hard negative's score in the phrases' softmax by 0, which is not done here.)
 
     Phrases come from :func:`jaxir.data.phrases.maximum_coverage`, their rows from :func:`add_phrases`. They
     are entries of the output alone: a text is tokenised as before.

@@ -45,8 +45,9 @@ def prosper(
     Which of w and W the paper's FLOPS regularises is not clear from its text. By default the encoder
     gives W and FLOPS sees W, the literal terms included. With ``expose_base`` queries are [W ; w ; 0] and
     documents [W ; 0 ; w], 3 v wide: the dot product of two such vectors is still that of W alone,
-    and a FLOPS term with ``columns=(v, 3 * v)`` sees the base w of either side. The parameters are the
-    same, so a model that was trained so is searched without it (``encoder.parts["sparse"]``).
+    and a FLOPS term with ``columns=(v, None)`` sees the base w of either side; name ``vocab_size`` in the
+    config, so that v is known. The parameters are the same: ``encoder.parts["sparse"]`` is the encoder
+    without it, and what is indexed.
 
     Args:
       vocab_size: rows of the token embedding, and the width of the representation.
