@@ -6,6 +6,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxir import processes, trees
@@ -102,11 +105,17 @@ def frozen_paths(config: Mapping[str, Any]) -> tuple[str, ...]:
 def tables_to_fill(config: Mapping[str, Any], params: Any) -> list[str]:
     """Paths of the parameters that begin as inverse document frequencies: what weighs a query's tokens.
 
-    The tables of a sparse model that the run begins from are its own.
+    A sparse model that the run begins from keeps its own, unless ``init_with.sparse`` asks for a table.
     """
-    if config["init_from"] and config["init_with"].get("sparse") is None:
+    if config["init_from"] and (config["init_with"].get("sparse") or {}).get("query") != "table":
         return []
     return [path for path in trees.named(params) if path.rpartition("/")[2] == WEIGHTS]
+
+
+def table_of(idf: np.ndarray, path: str, params: Any) -> jax.Array:
+    """IDF as the parameter ``path``; rows of an embedding that no token has weigh 0."""
+    rows = trees.named(params)[path].shape[0]
+    return jnp.asarray(np.pad(idf, (0, rows - len(idf))))
 
 
 def _begun(workdir: pathlib.Path) -> Config | None:

@@ -35,7 +35,7 @@ from jaxir.training.loop import fit, stop_on_sigterm
 from jaxir.training.mesh import check_batch_size, check_mesh, make_mesh, own_rows, shard_batch
 from jaxir.training.model import CHECKPOINTS, CONFIG
 from jaxir.training.sizes import describe, encode_chunk
-from jaxir.training.start import begin, check_start, placing, tables_to_fill
+from jaxir.training.start import begin, check_start, placing, table_of, tables_to_fill
 from jaxir.training.step import (
     State,
     averaged,
@@ -125,7 +125,7 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
             model = load_start(config, placing(config, multi, rules))
         given = {} if model is None else given_by(model, config)
         if begins:
-            given |= dict.fromkeys(tables_to_fill(config, like.params), idf)
+            given |= {path: table_of(idf, path, like.params) for path in tables_to_fill(config, like.params)}
         del model  # the state takes over its memory
         state = saving.restore(manager, like, given)
         if state is None:
