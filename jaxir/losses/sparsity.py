@@ -75,7 +75,8 @@ def l1(
     """
 
     def fn(rows: Array, real: Array, axis_name: AxisName) -> Array:
-        return jnp.sum(mean_of_rows(jnp.abs(rows), real, axis_name), axis=-1)
+        total = psum(jnp.sum(jnp.abs(rows), axis=(0, 2)), axis_name)
+        return total / jnp.maximum(psum(jnp.sum(real, axis=0, dtype=rows.dtype), axis_name), 1)
 
     return per_slot(fn, values, where, groups, across, axis_name)
 
@@ -165,7 +166,7 @@ def expected_flops(
 
     def fn(rows: Array, real: Array, axis_name: AxisName) -> Array:
         n = psum(jnp.sum(real, axis=0, dtype=rows.dtype), axis_name)
-        count = psum(jnp.sum(_active(rows), axis=0), axis_name)
+        count = psum(_sum_of_rows(_active(rows)), axis_name)
         return jnp.sum(count * (count - 1), axis=-1) / jnp.maximum(n * (n - 1), 1)
 
     return per_slot(fn, jax.lax.stop_gradient(values), where, groups, across, axis_name)
@@ -203,7 +204,14 @@ def per_slot(
 def mean_of_rows(rows: Array, real: Array, axis_name: AxisName) -> Array:
     """[r, s, v] -> [s, v]: the mean over real rows; 0 where there is none."""
     count = psum(jnp.sum(real, axis=0, dtype=rows.dtype), axis_name)
-    return psum(jnp.sum(rows, axis=0), axis_name) / jnp.maximum(count, 1)[:, None]
+    return psum(_sum_of_rows(rows), axis_name) / jnp.maximum(count, 1)[:, None]
+
+
+def _sum_of_rows(rows: Array) -> Array:
+    """[r, s, v] -> [s, v]. As a product with ones: a sum down the columns takes XLA on CPU ten times as long."""
+    r, s, v = rows.shape
+    ones = jnp.ones((r,), rows.dtype)
+    return jnp.matmul(ones, rows.reshape(r, s * v), precision=jax.lax.Precision.HIGHEST).reshape(s, v)
 
 
 def _squared_mean(rows: Array, real: Array, axis_name: AxisName) -> Array:
