@@ -88,7 +88,7 @@ class Encoder(NamedTuple):
     packs: bool = False  # whether it reads Tokens.packed
     # Where a query is a bag of words: ``table(params) -> [v]``, the weight of each token that occurs.
     table: Callable[[Params], Array] | None = None
-    # Of a hybrid, whose values are those of its parts one after another: encoders of the same parameters.
+    # Of a hybrid: encoders of the same parameters that give a slice of its values each, for searching.
     parts: Mapping[str, Encoder] | None = None
 
 

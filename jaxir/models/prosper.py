@@ -134,5 +134,5 @@ def prosper(
 
     if not expose_base:
         return made_of("sparse")
-    parts = {name: made_of(name) for name in ("sparse", "base")}
-    return made_of(*parts)._replace(kind="hybrid", parts=parts)
+    # The base alone scores nothing: it is no part that could be searched.
+    return made_of("sparse", "base")._replace(kind="hybrid", parts={"sparse": made_of("sparse")})
