@@ -10,7 +10,8 @@ around SparseMultipleNegativesRankingLoss on a SparseEncoder of a masked languag
 
 Each runs in a process of its own that is given one step at a time, in turns, on the same cores, from the
 same weights on the same batch; the first --warmup steps are not timed. Memory is the most that a process
-ever held (VmHWM), everything included: libraries, weights, compilation. The last line is a JSON object.
+ever held (VmHWM), everything included: libraries, weights, compilation. CPU seconds are those of all threads:
+on a machine that others use too, the steadier figure. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -68,19 +69,22 @@ def main() -> None:
 
     figures = {"benchmark": "sparse_step", **shared.machine(cores)}
     figures |= {name: getattr(options, name) for name in ("batch_size", "length", "vocab", "layers", "dim")}
-    print(f"{'':<22} {'s/step':>8} {'peak MB':>8} {'before':>8}   losses")
+    print(f"{'':<22} {'s/step':>8} {'cpu s':>8} {'peak MB':>8} {'before':>8}   losses")
     for engine, found in replies.items():
         losses = [reply["loss"] for reply in found]
-        seconds = statistics.median(reply["seconds"] for reply in found[options.warmup :])
+        timed = found[options.warmup :]
+        seconds, cpu = (statistics.median(r[name] for r in timed) for name in ("seconds", "cpu_seconds"))
         peak, before = found[-1]["peak_mb"], workers[engine].before
         shown = " ".join(f"{loss:.4f}" for loss in losses)
-        print(f"{engine:<22} {seconds:>8.2f} {peak:>8,.0f} {before:>8,.0f}   {shown}")
-        figures[engine] = {"seconds": round(seconds, 3), "peak_mb": peak, "before_mb": before}
+        print(f"{engine:<22} {seconds:>8.2f} {cpu:>8.2f} {peak:>8,.0f} {before:>8,.0f}   {shown}")
+        figures[engine] = {"seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3)}
+        figures[engine] |= {"peak_mb": peak, "before_mb": before}
     ours, theirs = (replies[engine] for engine in ENGINES)
     gaps = [abs(a["loss"] - b["loss"]) / abs(b["loss"]) for a, b in zip(ours, theirs)]
     figures["active"] = ours[0]["active"]
-    figures["time_ratio"] = round(figures[ENGINES[0]]["seconds"] / figures[ENGINES[1]]["seconds"], 4)
-    figures["memory_ratio"] = round(figures[ENGINES[0]]["peak_mb"] / figures[ENGINES[1]]["peak_mb"], 4)
+    ratio = lambda name: round(figures[ENGINES[0]][name] / figures[ENGINES[1]][name], 4)
+    figures |= {"time_ratio": ratio("seconds"), "cpu_ratio": ratio("cpu_seconds")}
+    figures["memory_ratio"] = ratio("peak_mb")
     figures["loss_gap"] = float(f"{max(gaps):.2e}")
     print(json.dumps(figures))
 
@@ -118,9 +122,10 @@ def serve(step: Callable[[], dict[str, float]]) -> None:
 
     answer()
     for _ in sys.stdin:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         figures = step()
-        answer(**figures, seconds=time.perf_counter() - began)
+        took = dict(seconds=time.perf_counter() - began, cpu_seconds=time.process_time() - worked)
+        answer(**figures, **took)
 
 
 def batch(options: argparse.Namespace) -> dict[str, np.ndarray]:
