@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxir import trees
-from jaxir.objectives import Objective, chunked
+from jaxir.objectives import Objective, chunked, count_active
 from jaxir.training.optimizer import make_optimizer, warmup_schedule
 from jaxir.training.start import frozen_paths
 from jaxir.training.step import State, init_params, is_trained, make_train_step, state_shapes
@@ -41,6 +41,9 @@ def assemble(
       mesh: None = one device, without collectives.
       chunk: entries that a device encodes at a time, :func:`jaxir.training.sizes.encode_chunk`.
     """
+    if encoder.kind in ("sparse", "hybrid"):
+        dense = encoder.parts["dense"].dim if encoder.parts else 0
+        objective = count_active(objective, start=dense)
     rules, decay, frozen = config["mesh"]["rules"], config["ema_decay"], frozen_paths(config)
     options = dict(config["optimizer"])
     options.pop("frozen")

@@ -14,11 +14,20 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from jaxir import processes
+from jaxir.objectives.active import ACTIVE
 from jaxir.training.step import State
 
 
 class Diverged(FloatingPointError):
     """A loss or gradient became NaN or infinite."""
+
+
+class Collapsed(Diverged):
+    """All representations are zero, and no gradient will change that."""
+
+
+EMPTY_STEPS = 20
+"""Steps in a row without an active entry in any document after which a run stops."""
 
 
 def fit(
@@ -55,12 +64,13 @@ def fit(
 
     Raises:
       Diverged: a metric is not finite; says the step, which terms, and the last good checkpoint.
+      Collapsed: sparse representations of documents are all zero for :data:`EMPTY_STEPS` steps.
     """
     done = int(state.step)
     window: list[dict[str, float]] = []
     pending: tuple[int, dict[str, Any]] | None = None
     newest: dict[str, float] = {}
-    saved = done
+    saved, empty = done, 0
     bar = tqdm(
         total=steps, initial=done, desc="train", unit="step", disable=not progress, mininterval=0.5,
         file=sys.stderr,
@@ -68,13 +78,20 @@ def fit(
 
     def pull() -> None:
         """Reads the newest dispatched step's metrics, which waits for it."""
-        nonlocal pending, window
+        nonlocal pending, window, empty
         if pending is None:
             return
         step, metrics = pending
         pending = None
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         _check_finite(step, values, last_good)
+        empty = empty + 1 if values.get(ACTIVE["docs"]) == 0 else 0
+        if empty == EMPTY_STEPS:
+            raise Collapsed(
+                f"step {step}: no document of the last {EMPTY_STEPS} steps has an active entry, and zeros "
+                "learn nothing. Lower the weights of the sparsity terms (objective.NAME.weight) or lengthen "
+                f"their ramp. Last good checkpoint: {last_good()}"
+            )
         window.append(values)
         if step % log_every == 0 or step == steps:
             average = {k: sum(v[k] for v in window) / len(window) for k in values}

@@ -13,7 +13,7 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.objectives import combine
 from jaxir.training.log import Log, read_log
-from jaxir.training.loop import Diverged, fit, stop_on_sigterm
+from jaxir.training.loop import Collapsed, Diverged, fit, stop_on_sigterm
 from jaxir.training.step import State, init_state, make_train_step
 
 from . import toy
@@ -28,6 +28,16 @@ def counting(nan_at=None):
         return state._replace(step=n), {"loss": loss, "rank": loss, "gradient_norm": n * 2.0}
 
     return State(jnp.int32(0), {}, {}), step
+
+
+def test_stops_where_every_document_of_many_steps_is_all_zero():
+    def step(state, batch):
+        n = state.step + 1
+        return state._replace(step=n), {"loss": n * 1.0, "docs/active": jnp.where(n % 30 < 8, 2.0, 0.0)}
+
+    state = State(jnp.int32(0), {}, {})
+    with pytest.raises(Collapsed, match="step 27: no document of the last 20 steps"):
+        fit(state, step, range(100), steps=100, progress=False)
 
 
 def test_logs_averages_and_saves_when_due():
