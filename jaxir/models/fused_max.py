@@ -32,12 +32,13 @@ def max_logits(
     """max over the real positions i of <hidden_i, table_v> + bias_v.
 
     The products are taken in the dtype of ``hidden`` and summed in float32 (float64 stays so). The
-    gradient goes to the position of the maximum, of several to the first. A row without real positions
-    gives 0 with gradient 0.
+    gradient goes to the position of the largest product, of several to the first. A row without real
+    positions gives 0 with gradient 0. Rows and table may be sharded under ``jit``; inside ``shard_map``
+    it takes ``check_vma=False``.
 
     Args:
-      tile: entries of the vocabulary at a time; the largest array beside arguments and results is
-        [n, l, tile].
+      tile: entries of the vocabulary at a time; the largest arrays beside arguments and results are
+        [n, l, tile] and, in the backward pass, [n, tile / 4, d].
 
     Raises:
       InputError: a tile below 1.
