@@ -13,6 +13,7 @@ from jaxir.files import PathLike
 from jaxir.retrieval import rescore, sparse_exact, sparse_vectors
 from jaxir.retrieval.index import Index
 from jaxir.retrieval.sparse_index import MEASURED_AT
+from jaxir.retrieval.vectors import row_blocks
 from jaxir.training.checkpoint import Model
 from jaxir.types import Doc
 
@@ -61,10 +62,14 @@ def stored_rows(index: Index, rows: np.ndarray, vectors: PathLike | None = None)
         return rescore.stored(arrays, index.size, index.dim).take(rows)
     postings = sparse_exact.open(arrays, index.size, index.dim, index.manifest["nnz"])
     parts = []
-    for first, block in postings.blocks():
-        mine = rows[(rows >= first) & (rows < first + block.shape[1])] - first
+    for number, docs in enumerate(row_blocks(index.size, sparse_exact.BLOCK_DOCS)):
+        mine = rows[(rows >= docs.start) & (rows < docs.stop)] - docs.start
         if len(mine):
-            parts.append(csr_array(block.T.tocsr())[mine])
+            some = slice(int(postings.starts[number]), int(postings.starts[number + 1]))
+            values = postings.values[some].astype(np.float32, copy=False)
+            by_term = (values, postings.rows[some], postings.indptr[number])
+            by_doc = csr_array(by_term, shape=(index.dim, docs.stop - docs.start)).T.tocsr()
+            parts.append(csr_array(by_doc)[mine])
     return csr_array(vstack(parts, format="csr"))  # the rows ascend, as the blocks do
 
 

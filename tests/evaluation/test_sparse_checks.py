@@ -1,9 +1,9 @@
-import jax
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
 from jaxir.evaluation import checkup, doctor, sparse_checks, stages
+from jaxir.retrieval import sparse_vectors
 
 
 @pytest.fixture
@@ -78,40 +78,36 @@ def test_a_sparse_model_is_examined(sparse_model, toy):
     assert {c for c, f in found.items() if f.level == "fail"} <= untrained, found
     assert "from 50 to 50" in found["documents: active terms"].message  # top_k
     assert {"documents: sinks", "documents: special tokens", "queries: active terms", "padding"} <= set(found)
-    # Without its pruning an untrained head is dense.
-    from jaxir.models.sparse import splade
 
-    whole = splade(sparse_model.encoder.dim, layers=1, dim=16, heads=2)
-    params = {k: v for k, v in sparse_model.params.items() if k != "query_weights"}
-    params["mlm"] = {**params["mlm"], "bias": params["mlm"]["bias"] + 1}
-    findings = doctor.check_model(sparse_model._replace(encoder=whole, params=params), docs, queries)
-    assert {"documents: active terms"} <= {f.check for f in findings if f.level == "fail"}
+
+def test_a_hybrid_is_examined_part_by_part(sparse_model, toy, monkeypatch):
+    encoder = sparse_model.encoder
+    hybrid = sparse_model._replace(encoder=encoder._replace(kind="hybrid", parts={"one": encoder}))
+    monkeypatch.setattr(doctor, "make_encode", lambda model: lambda texts, side: np.ones((len(texts), 600)))
+    monkeypatch.setattr(doctor, "alone_and_padded", lambda model, texts: (np.ones((1, 2)), np.ones((1, 2))))
+    found = {f.check: f.level for f in doctor.check_model(hybrid, ["a b"] * 3, ["a"] * 2)}
+    assert found["one: documents: active terms"] == "fail"
+    assert "one: queries: special tokens" in found
 
 
 def test_an_index_of_sparse_vectors_is_examined(sparse_model, toy, tmp_path):
     vectors = stages.encode_docs(sparse_model, toy, tmp_path / "vectors", model_path=tmp_path, progress=False)
     index = stages.build_index(vectors, tmp_path, "sparse", {}, progress=False)
+    stored = sparse_vectors.read(vectors).rows().toarray()
+    at = {doc.text: row for row, doc in enumerate(toy.docs)}
 
-    def examined(one, model=sparse_model, vectors=None):
-        return {f.check: f for f in checkup.check_index(one, model, toy, vectors)}
+    def examined(one, model=sparse_model, encode=lambda texts, side: stored[[at[t] for t in texts]]):
+        found = checkup.check_index(one, model, toy, None, encode=encode)
+        return {f.check: f for f in found}
 
     found = examined(index)
     assert "fail" not in {f.level for f in found.values()}, found
     assert {"fingerprints", "stored vectors: sinks", "stored vectors"} <= set(found)
     # Without the directory of vectors beside it, the index's own postings are read.
     (tmp_path / "vectors").rename(tmp_path / "elsewhere")
-    assert examined(index)["stored vectors"] == found["stored vectors"]
-    other = sparse_model._replace(params=sparse_model.encoder.init(jax.random.key(5)), fingerprint="another")
-    failed = {check for check, f in examined(index, other).items() if f.level == "fail"}
-    assert {"fingerprints", "stored vectors"} <= failed
+    assert examined(index) == found
+    other = sparse_model._replace(fingerprint="another")
+    changed = examined(index, other, lambda texts, side: np.roll(stored[: len(texts)], 7, axis=1))
+    assert {"fingerprints", "stored vectors"} <= {c for c, f in changed.items() if f.level == "fail"}
     poor = index._replace(manifest={**index.manifest, "options": {"measured_recall@10": 0.5}})
     assert examined(poor)["recall@10"].level == "fail"
-
-
-def test_a_hybrid_is_examined_part_by_part(sparse_model, toy, monkeypatch):
-    parts = {"sparse": sparse_model.encoder, "again": sparse_model.encoder}
-    hybrid = sparse_model._replace(encoder=sparse_model.encoder._replace(kind="hybrid", parts=parts))
-    monkeypatch.setattr(doctor, "make_encode", lambda model: lambda texts, side: np.ones((len(texts), 600)))
-    docs = [d.text for d in toy.docs]
-    checks = [f.check for f in doctor.check_model(hybrid, docs, docs[:5])]
-    assert {"sparse: documents: sinks", "again: queries: active terms"} <= set(checks)
