@@ -49,11 +49,12 @@ def searcher(
         if len(held) == len(postings.indptr):
             yield from sorted(held.items())
             return
-        for first, block in postings.blocks():
+        for block in postings.blocks():
+            first = block.first
             if first in held:
                 yield first, held[first]
                 continue
-            arrays = padded(block)
+            arrays = padded(block.matrix())
             size = sum(a.nbytes for a in arrays)
             placed = jax.device_put(arrays, device)
             if size <= free[0]:

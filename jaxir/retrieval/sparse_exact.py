@@ -1,8 +1,9 @@
 """Exact search in sparse vectors: the documents by term, block by block, in bounded memory.
 
-A query's score of a document is the dot product of their weights. Only postings of the query's own terms are
-read, and some queries at a time share them: the rows of their terms times a small dense matrix of weights.
-A document without a term in common is not found.
+A query's score of a document is the dot product of their weights; a document without a term in common is not
+found. Only lists of the query's own terms are read. Queries that have many terms in common share the reading:
+their lists times a small dense matrix of weights. Others are multiplied as scipy does it. A query alone with
+few postings adds its lists one by one. All three add in the order of the terms, in float32.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy.sparse import csr_array
+from jaxtyping import Float, Int
+from scipy.sparse import csc_array, csr_array
 from tqdm import tqdm
 
 from jaxir.checks import InputError, check_known
@@ -26,19 +28,62 @@ from jaxir.retrieval.vectors import open_array, row_blocks, save_array, write_he
 SparseSearch = Callable[[SparseRows, int], Found]
 """``search(queries [q, dim], k) -> (scores [q, k], rows [q, k])``."""
 
-Block = tuple[int, SparseRows]
-"""The first document's row, and the documents from there on by term: [dim, documents]."""
-
-BLOCK_DOCS = 8192
+BLOCK_DOCS = 16_384
 """Documents per block: the scores of a group of queries stay in cache."""
 
 TOGETHER = 16
-"""Queries that share a pass over the postings of all their terms."""
+"""Queries that share the reading of the lists of all their terms."""
+
+SHARED = 1.6
+"""From so many times the lists' own length, read by all queries of a group, on sharing them is faster."""
+
+SHORT = 20_000
+"""Postings of a query alone up to which adding its lists one by one costs less than a matrix of them."""
 
 SCORES_AT_ONCE = 256
 """Queries whose scores of a block are compared with their thresholds together."""
 
 FILES = ("indptr.npy", "rows.npy", "values.npy")
+
+
+class Block(NamedTuple):
+    """Consecutive documents from row ``first`` on; term t's list is ``indptr[t]`` ... ``indptr[t + 1]``."""
+
+    first: int
+    docs: int
+    indptr: np.ndarray  # [dim + 1] int32
+    rows: np.ndarray  # [nnz] int32, a document's row in this block
+    values: np.ndarray  # [nnz] float32 or float16
+
+    def matrix(self) -> SparseRows:
+        """[dim, docs]."""
+        data = self.values.astype(np.float32, copy=False)
+        return csr_array((data, self.rows, self.indptr), shape=(len(self.indptr) - 1, self.docs))
+
+    def lists(self, terms: Int[np.ndarray, " t"]) -> list[slice]:
+        """Where the lists of some terms lie in ``rows`` and ``values``."""
+        return [slice(a, b) for a, b in zip(self.indptr[terms].tolist(), self.indptr[terms + 1].tolist())]
+
+    def scores_of_one(self, query: SparseRows) -> Float[np.ndarray, "1 docs"]:
+        out = np.zeros(self.docs, np.float32)
+        for some, weight in zip(self.lists(query.indices), query.data):
+            out[self.rows[some]] += weight * self.values[some]  # a row is once in a list
+        return out[None]
+
+    def scores_of_group(self, group: Group) -> Float[np.ndarray, "q docs"]:
+        lists = [slice(0, 0), *self.lists(group.terms)]
+        offsets = np.cumsum([some.stop - some.start for some in lists], dtype=np.int32)
+        rows = np.concatenate([self.rows[some] for some in lists])
+        values = np.concatenate([self.values[some] for some in lists]).astype(np.float32, copy=False)
+        return (csc_array((values, rows, offsets), shape=(self.docs, len(group.terms))) @ group.weights).T
+
+
+class Group(NamedTuple):
+    """A few queries over the terms that any of them has."""
+
+    at: slice
+    terms: np.ndarray  # [t]
+    weights: np.ndarray  # [t, q] float32
 
 
 class Postings(NamedTuple):
@@ -55,9 +100,8 @@ class Postings(NamedTuple):
         """All documents, in order."""
         for number, docs in enumerate(row_blocks(self.n, BLOCK_DOCS)):
             some = slice(int(self.starts[number]), int(self.starts[number + 1]))
-            data = self.values[some].astype(np.float32, copy=False)
-            shape = (self.dim, docs.stop - docs.start)
-            yield docs.start, csr_array((data, self.rows[some], self.indptr[number]), shape=shape)
+            arrays = self.indptr[number], self.rows[some], self.values[some]
+            yield Block(docs.start, docs.stop - docs.start, *arrays)
 
 
 def build(source: SparseVectors, directory: pathlib.Path, *, progress: bool = True) -> dict[str, Any]:
@@ -69,14 +113,14 @@ def build(source: SparseVectors, directory: pathlib.Path, *, progress: bool = Tr
         write_header(rows, (nnz,), np.int32)
         write_header(values, (nnz,), source.values.dtype)
         bar = tqdm(total=n, desc="index", unit=" docs", disable=not progress, mininterval=0.5)
-        for number, (first, block) in enumerate(by_term(source)):
+        for number, block in enumerate(by_term(source)):
             indptr[number] = block.indptr
-            rows.write(block.indices.astype(np.int32, copy=False))
-            values.write(block.data.astype(source.values.dtype, copy=False))
-            starts.append(starts[-1] + block.nnz)
-            some = source.indptr[first : first + block.shape[1] + 1]
+            rows.write(block.rows.astype(np.int32, copy=False))
+            values.write(block.values.astype(source.values.dtype, copy=False))
+            starts.append(starts[-1] + len(block.rows))
+            some = source.indptr[block.first : block.first + block.docs + 1]
             empty += int((np.diff(some) == 0).sum())
-            bar.update(block.shape[1])
+            bar.update(block.docs)
         bar.close()
     save_array(directory / FILES[0], indptr)
     save_array(directory / "starts.npy", np.array(starts, np.int64))
@@ -123,41 +167,51 @@ def searcher(postings: Postings, *, backend: str = "auto", **options: Any) -> Sp
 def by_term(source: SparseVectors) -> Iterator[Block]:
     """Vectors that are stored by document, as blocks by term."""
     for docs in row_blocks(source.shape[0], BLOCK_DOCS):
-        block = source.rows(docs)
-        yield docs.start, csr_array(block.T.tocsr())
+        block = source.rows(docs).T.tocsr()
+        yield Block(docs.start, docs.stop - docs.start, block.indptr, block.indices, block.data)
 
 
 def search(queries: SparseRows, k: int, *, blocks: Callable[[], Iterable[Block]]) -> Found:
     """The k best documents per query with a score above 0: (scores, rows), best first, ties lowest row first.
 
-    Scores are summed in float32 in the order of the terms, as ``queries @ docs.T`` of scipy sums them.
+    Scores are those of scipy's ``queries @ docs.T``.
     """
-    q = queries.shape[0]
-    parts = list(row_blocks(q, SCORES_AT_ONCE))
-    groups = [[_group(queries, rows) for rows in _within(part)] for part in parts]
-    tops = [RunningTopK(part.stop - part.start, k, above=0.0) for part in parts]
-    for first, block in blocks() if parts else ():
-        docs = block.shape[1]
-        for group, top in zip(groups, tops):
-            scores = np.empty((top.queries, docs), np.float32)
-            for at, terms, weights in group:
-                scores[at] = (block[terms].T @ weights).T
-            top.update(scores, first)
+    parts = [queries[rows] for rows in row_blocks(queries.shape[0], SCORES_AT_ONCE)]
+    groups = [_groups(part) for part in parts]
+    tops = [RunningTopK(part.shape[0], k, above=0.0) for part in parts]
+    for block in blocks() if parts else ():
+        for part, group, top in zip(parts, groups, tops):
+            top.update(_scores(block, part, group), block.first)
     results = [top.result() for top in tops] or [RunningTopK(0, k).result()]
     scores, found = zip(*results)
     return np.concatenate(scores), np.concatenate(found)
 
 
-def _within(part: slice) -> Iterator[slice]:
-    for rows in row_blocks(part.stop - part.start, TOGETHER):
-        yield slice(part.start + rows.start, part.start + rows.stop)
+def _scores(block: Block, part: SparseRows, groups: list[Group]) -> Float[np.ndarray, "q docs"]:
+    """The scores of a block's documents."""
+    if part.shape[0] == 1:
+        terms = part.indices
+        short = (block.indptr[terms + 1] - block.indptr[terms]).sum() < SHORT
+        scores = block.scores_of_one(part) if short else block.scores_of_group(groups[0])
+        return np.ascontiguousarray(scores)
+    sizes = np.diff(block.indptr)
+    if sizes[part.indices].sum() < SHARED * sum(sizes[group.terms].sum() for group in groups):
+        return (part @ block.matrix()).toarray()
+    scores = np.empty((part.shape[0], block.docs), np.float32)
+    for group in groups:
+        scores[group.at] = block.scores_of_group(group)
+    return scores
 
 
-def _group(queries: SparseRows, rows: slice) -> tuple[slice, np.ndarray, np.ndarray]:
-    """(the queries' places in their part, their terms [t], weights [t, queries])."""
-    some = slice_of(queries.indptr, queries.indices, queries.data, rows.start, rows.stop, queries.shape[1])
+def _groups(part: SparseRows) -> list[Group]:
+    if part.shape[0] == 1:
+        return [Group(slice(0, 1), part.indices, part.data[:, None])]
+    return [_group(part, rows) for rows in row_blocks(part.shape[0], TOGETHER)]
+
+
+def _group(part: SparseRows, rows: slice) -> Group:
+    some = slice_of(part.indptr, part.indices, part.data, rows.start, rows.stop, part.shape[1])
     terms, place = np.unique(some.indices, return_inverse=True)
     weights = np.zeros((len(terms), some.shape[0]), np.float32)
     weights[place, np.repeat(np.arange(some.shape[0]), np.diff(some.indptr))] = some.data
-    at = rows.start % SCORES_AT_ONCE
-    return slice(at, at + some.shape[0]), terms, weights
+    return Group(rows, terms, weights)

@@ -131,7 +131,8 @@ def check_queries(queries: Any, dim: int) -> SparseRows:
             f"queries have shape {rows.shape}, the index holds sparse vectors over {dim} terms: expected "
             f"(any, {dim}); encode the queries with the model that encoded the documents"
         )
-    rows = sparse_vectors.rounded(csr_array(rows))
+    if not (isinstance(rows, SparseRows) and rows.dtype == np.float32 and rows.has_canonical_format):
+        rows = sparse_vectors.rounded(csr_array(rows))
     sparse_vectors.check_weights(rows, lambda row: f"query {row}")
     return rows
 

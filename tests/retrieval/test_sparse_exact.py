@@ -67,11 +67,15 @@ def test_equals_scipy(postings, docs, queries, backend):
     assert (rows[np.diff(queries.indptr) == 0] == -1).all()
 
 
-def test_few_queries_many_queries_none(postings, docs, queries):
+@pytest.mark.parametrize("shared", [0.0, np.inf])
+def test_few_queries_many_queries_none(postings, docs, queries, shared, monkeypatch):
+    monkeypatch.setattr(sparse_exact, "SHARED", shared)  # in groups, and as scipy multiplies
     search = sparse_exact.searcher(postings, backend="numpy")
     many = queries[np.arange(300) % 40]  # more than are compared at once
     np.testing.assert_array_equal(search(many, 9)[1], reference(queries, docs, 9)[1][np.arange(300) % 40])
-    np.testing.assert_array_equal(search(queries[[3]], 9)[1], reference(queries, docs, 9)[1][[3]])
+    for short in (0, 10**9):
+        monkeypatch.setattr(sparse_exact, "SHORT", short)
+        np.testing.assert_array_equal(search(queries[[3]], 9)[1], reference(queries, docs, 9)[1][[3]])
     assert search(queries[:0], 9)[0].shape == (0, 9)
 
 
