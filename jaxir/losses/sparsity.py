@@ -208,7 +208,7 @@ def mean_of_rows(rows: Array, real: Array, axis_name: AxisName) -> Array:
 
 
 def _sum_of_rows(rows: Array) -> Array:
-    """[r, s, v] -> [s, v]. As a product with ones: a sum down the columns takes XLA on CPU ten times as long."""
+    """[r, s, v] -> [s, v]. As a product with ones: a sum down columns takes XLA on CPU ten times as long."""
     r, s, v = rows.shape
     ones = jnp.ones((r,), rows.dtype)
     return jnp.matmul(ones, rows.reshape(r, s * v), precision=jax.lax.Precision.HIGHEST).reshape(s, v)

@@ -51,7 +51,7 @@ def plainly():
     return run()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (4, 1), (8, 1), (1, 8), (2, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (8, 1), (1, 8), (2, 4)], ids=str)
 def test_parameters_and_metrics_do_not_depend_on_the_mesh(shape):
     one, one_metrics = plainly()
     state, metrics = run(make_mesh(*shape))
