@@ -5,8 +5,9 @@
 With --vectors=zipf terms are drawn with probability ~ 1 / (rank + 20): 130 draws per document and 30 per
 query, which have about 3 terms in common with a document, as those of a trained SPLADE model have some. With
 --vectors=words they are TF-IDF weights ln(1 + tf) * idf of passages of 130 words of the collections in the
-folder JAXIR_DATA (BEIR layout) over 30,522 hashed terms: about 90 terms each, rarely in common. Where there are fewer passages than documents, they repeat with a third of their terms left out. A query
-is a collection's own, expanded by the 20 heaviest terms of the passage that fits it best.
+folder JAXIR_DATA (BEIR layout) over 30,522 hashed terms: about 90 terms each, rarely in common. Where there
+are fewer passages than documents, they repeat with a third of their terms left out. A query is then a
+collection's own, expanded by the 20 heaviest terms of the passage that fits it best.
 
 scipy is ``queries @ docs.T`` with the documents by term (its fastest form), 64 queries at a time, and the k
 best of each by argpartition. Times are medians of runs that alternate, so that a busy machine slows all
