@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import jax
@@ -20,7 +19,6 @@ from jaxir.training.checkpoint import load_model
 from jaxir.training.log import read_log
 
 STEPS = 60
-CACHE = tempfile.TemporaryDirectory()  # these runs compile the same step
 
 
 def command(texts, workdir, *more):
@@ -33,7 +31,7 @@ def command(texts, workdir, *more):
 
 def start(*arguments):
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    env = {**os.environ, "PYTHONPATH": root, "JAX_COMPILATION_CACHE_DIR": CACHE.name}
+    env = {**os.environ, "PYTHONPATH": root}
     return subprocess.Popen(
         command(*arguments), env=env, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
