@@ -28,9 +28,9 @@ def default_config() -> ConfigDict:
                 listed=0,  # documents listed with each query, drawn anew each time
                 # "negatives": grade 0 or the negatives file; "judged": other judged documents, graded
                 listed_from="negatives",
-                negatives_file=placeholder(
-                    str
-                ),  # jsonl: {"query_id": ..., "doc_ids": [...], "scores": [...]}
+                # jsonl: {"query_id": ..., "doc_ids": [...], "scores": [...]}, what jaxir score writes; or MS
+                # MARCO's {"qid", "pos", "neg"}
+                negatives_file=placeholder(str),
                 doc_text="text",  # or "title+text"
                 augment=(),  # dict(fn="jaxir.data.augment:...") applied in order
                 # Whether a transformer skips padding (one device only); unset: on a CPU.

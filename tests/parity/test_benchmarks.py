@@ -31,6 +31,11 @@ def test_encode(root, real_data):
     assert 0 <= figures["padding_waste"] < 0.9
 
 
+def test_sparse_step(root):
+    sizes = ("--batch-size=4", "--length=32", "--query-length=8", "--layers=1", "--dim=64", "--vocab=2000")
+    assert run(root, "sparse_step.py", *sizes, "--steps=1")["loss_gap"] < 1e-4
+
+
 def test_train_step(root, real_data):
     for package in ("accelerate", "datasets"):
         pytest.importorskip(package, reason="sentence-transformers' trainer needs it")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxir.checks import InputError
@@ -47,8 +48,9 @@ def describe_step(config: Config, machine: Machine) -> Step:
     check_mesh(config["mesh"])
     mesh = make_mesh(config["mesh"]["data"], config["mesh"]["fsdp"], devices=machine.devices)
     check_batch_size(config["batch_size"], mesh, accumulate=config["accumulate"])
-    objective = combine(config["objective"])
-    encoder = adapted(build_encoder(config, vocabulary(config)), config)
+    words = vocabulary(config)
+    objective = combine(config["objective"], arrays={"idf": np.ones(words, np.float32)})
+    encoder = adapted(build_encoder(config, words), config)
     memory = machine.chip.memory if machine.chip else None
     chunk = encode_chunk(config, encoder, mesh.size, memory=memory)
     parts = assemble(config, encoder, objective, mesh, chunk=chunk)
