@@ -43,6 +43,9 @@ SHORT = 20_000
 SCORES_AT_ONCE = 256
 """Queries whose scores of a block are compared with their thresholds together."""
 
+COMPARED = 1 << 20
+"""Scores from which on they are compared with thresholds: of few queries those of several blocks at once."""
+
 FILES = ("indptr.npy", "rows.npy", "values.npy")
 
 
@@ -179,9 +182,19 @@ def search(queries: SparseRows, k: int, *, blocks: Callable[[], Iterable[Block]]
     parts = [queries[rows] for rows in row_blocks(queries.shape[0], SCORES_AT_ONCE)]
     groups = [_groups(part) for part in parts]
     tops = [RunningTopK(part.shape[0], k, above=0.0) for part in parts]
+    waiting: list[list[np.ndarray]] = [[] for _ in parts]
     for block in blocks() if parts else ():
-        for part, group, top in zip(parts, groups, tops):
-            top.update(_scores(block, part, group), block.first)
+        end = block.first + block.docs
+        for part, group, top, scores in zip(parts, groups, tops, waiting):
+            scores.append(_scores(block, part, group))
+            docs = sum(some.shape[1] for some in scores)
+            if docs * part.shape[0] >= COMPARED:
+                top.update(np.concatenate(scores, axis=1) if len(scores) > 1 else scores[0], end - docs)
+                scores.clear()
+    for top, scores in zip(tops, waiting):
+        if scores:
+            rest = np.concatenate(scores, axis=1)
+            top.update(rest, end - rest.shape[1])
     results = [top.result() for top in tops] or [RunningTopK(0, k).result()]
     scores, found = zip(*results)
     return np.concatenate(scores), np.concatenate(found)

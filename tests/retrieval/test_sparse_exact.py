@@ -69,6 +69,7 @@ def test_equals_scipy(postings, docs, queries, backend):
 
 @pytest.mark.parametrize("shared", [0.0, np.inf])
 def test_few_queries_many_queries_none(postings, docs, queries, shared, monkeypatch):
+    monkeypatch.setattr(sparse_exact, "COMPARED", 20_000)  # several blocks of few queries, one of many
     monkeypatch.setattr(sparse_exact, "SHARED", shared)  # in groups, and as scipy multiplies
     search = sparse_exact.searcher(postings, backend="numpy")
     many = queries[np.arange(300) % 40]  # more than are compared at once
