@@ -6,6 +6,9 @@ import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Tiny programs run for microseconds and compile for seconds, half of those without LLVM's work: here and in
+# the processes that tests start, or the same program would round in another way.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Nearly all of the tests' time is compilation: what one has compiled is there for the other workers, for
 # the processes that tests start, and for the next call of pytest.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.abspath(".pytest_cache/compiled"))
@@ -20,8 +23,6 @@ import pytest
 import tests.typecheck  # noqa: F401  (named by the hook below)
 
 jax.config.update("jax_num_cpu_devices", 8)
-# Tiny programs run for microseconds and compile for seconds: half of those without LLVM's work.
-jax.config.update("jax_disable_most_optimizations", True)
 if jaxlib.__version__.startswith("0.10."):  # elsewhere the flag may be unknown, which ends the process
     # The older emitters compile a tiny program in two thirds of the time, also in processes of the tests.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"

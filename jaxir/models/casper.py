@@ -17,8 +17,7 @@ from jaxir.checks import InputError, check_known
 from jaxir.models.config import trunk_config
 from jaxir.models.fused_max import max_logits, sum_activated
 from jaxir.models.mlm import MlmHead
-from jaxir.models.sparse import ACTIVATIONS, BySide
-from jaxir.models.sparse_head import sparse_head
+from jaxir.models.sparse_head import ACTIVATIONS, BySide, sparse_head
 from jaxir.models.towers import SIDES, assemble
 from jaxir.models.trunk import Trunk
 from jaxir.types import Array, Encoder, Params, Side

@@ -16,8 +16,7 @@ from jaxir import scoring
 from jaxir.checks import check_positive
 from jaxir.models.config import trunk_config
 from jaxir.models.heads import Pooling, find_pooling
-from jaxir.models.sparse import BySide
-from jaxir.models.sparse_head import sparse_head
+from jaxir.models.sparse_head import BySide, sparse_head
 from jaxir.models.towers import SIDES, assemble
 from jaxir.models.trunk import Trunk
 from jaxir.types import Array, Encoder, Params, Side

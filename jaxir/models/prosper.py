@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jaxir import scoring
 from jaxir.models import heads
 from jaxir.models.config import trunk_config
-from jaxir.models.sparse import ACTIVATIONS, BySide, among, present
-from jaxir.models.sparse_head import sparse_head
+from jaxir.models.sparse_head import ACTIVATIONS, BySide, among, present, sparse_head
 from jaxir.models.towers import SIDES, assemble
 from jaxir.models.trunk import Trunk
 from jaxir.types import Array, Encoder, Params, Side

@@ -18,7 +18,7 @@ from jaxir.models.config import trunk_config
 from jaxir.models.fused_max import check_tile
 from jaxir.models.mlm import MlmHead
 from jaxir.models.pruning import check_k
-from jaxir.models.sparse import ACTIVATIONS, VocabularyHead
+from jaxir.models.sparse_head import ACTIVATIONS, VocabularyHead
 from jaxir.models.term_weights import on_vocabulary
 from jaxir.models.towers import assemble
 from jaxir.models.trunk import Trunk

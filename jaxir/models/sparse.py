@@ -6,38 +6,21 @@ c.encoder = dict(fn="jaxir.models.sparse:splade", layers=6, dim=384, heads=6, qu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxir.checks import InputError, check_known, check_positive
-from jaxir.models import heads
-from jaxir.models.config import TransformerConfig, trunk_config
-from jaxir.models.fused_max import max_logits, sum_activated
-from jaxir.models.mlm import MlmHead
-from jaxir.models.pruning import keep_ratio as kept_by_ratio
-from jaxir.models.pruning import top_k as kept_by_rank
+from jaxir.checks import InputError, check_known
+from jaxir.models.config import trunk_config
+from jaxir.models.sparse_head import BySide, among, present, sparse_head
 from jaxir.models.towers import SIDES, assemble
-from jaxir.models.transformer import Transformer
+from jaxir.models.trunk import Trunk
 from jaxir.types import Array, Encoder, Params, Side
 
-
-def _l0(x: Array) -> Array:
-    return jnp.log1p(jnp.log1p(jax.nn.relu(x)))
-
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "log1p_relu": lambda x: jnp.log1p(jax.nn.relu(x)),
-    "l0": _l0,
-    "relu": jax.nn.relu,
-}
-POOLINGS = ("max", "sum", "last")
 QUERIES = ("encoder", "bag", "table")
 WEIGHTS = "query_weights"
 """The parameter of ``query="table"``."""
-
-BySide = Mapping[str, Any] | int | float | None
 
 
 def splade(
@@ -110,44 +93,56 @@ def splade(
     if trunk_activation is not None:
         trunk["activation"] = trunk_activation
     own = (
-        *("pooling", "activation", "query", "query_activation", "towers", "special_positions", "special_ids"),
-        *("blocked_ids", "block_on", "top_k", "keep_ratio", "echo", "head", "tile", "trunk_activation"),
+        *(
+            "pooling",
+            "activation",
+            "query",
+            "query_activation",
+            "towers",
+            "special_positions",
+            "special_ids",
+        ),
+        *(
+            "blocked_ids",
+            "block_on",
+            "top_k",
+            "keep_ratio",
+            "echo",
+            "head",
+            "tile",
+            "trunk_activation",
+        ),
     )
     config = trunk_config("the splade encoder", vocab_size, trunk, own)
     check_known("query", query, QUERIES)
     if query != "encoder" and towers == "separate":
         raise InputError(f"query={query!r} has no encoder of queries: leave towers='tied'")
-    check_known("pooling", pooling, POOLINGS)
-    check_positive("tile", tile)
-    special = as_ids("special_ids", special_ids, vocab_size)
-    blocked = as_ids("blocked_ids", blocked_ids, vocab_size)
-    for side in block_on:
-        check_known("side in block_on", side, SIDES)
-    vocabulary_head = VocabularyHead(config, head or {}, pooling, tile)
+    states = Trunk(config)
     activations = {"doc": activation, "query": query_activation or activation}
-    for name in activations.values():
-        check_known("activation", name, ACTIVATIONS)
-    module = Transformer(config)
+    heads = {
+        side: sparse_head(
+            config,
+            pooling=pooling,
+            activation=name,
+            special_ids=special_ids,
+            special_positions=special_positions,
+            blocked_ids=blocked_ids,
+            block_on=block_on,
+            top_k=top_k,
+            keep_ratio=keep_ratio,
+            head=head,
+            tile=tile,
+        )
+        for side, name in activations.items()
+    }
+    special, blocked = heads["doc"].special, heads["doc"].blocked
 
-    @jax.jit
     def init(key: Array) -> Params:
-        blank = jnp.zeros((1, 1), jnp.int32)
-        trunk_params = module.init(key, blank, blank == 0)["params"]
-        params = {"trunk": trunk_params, "mlm": vocabulary_head.init(jax.random.fold_in(key, 1))}
-        return params | ({WEIGHTS: jnp.ones(vocab_size)} if query == "table" else {})
-
-    ratios, ranks = by_side("keep_ratio", keep_ratio), by_side("top_k", top_k)
-
-    def pruned(values: Array, side: Side) -> Array:
-        if side in block_on:
-            values = jnp.where(among(jnp.arange(vocab_size), blocked), 0, values)
-        ratio, rank = ratios[side], ranks[side]
-        values = values if ratio is None else kept_by_ratio(values, ratio)
-        return values if rank is None else kept_by_rank(values, rank)
+        mlm = heads["doc"].head.init(jax.random.fold_in(key, 1))
+        weights = {WEIGHTS: jnp.ones(vocab_size)} if query == "table" else {}
+        return {"trunk": states.init(key), "mlm": mlm, **weights}
 
     def encoded(side: Side) -> Callable[..., tuple[Array, ...]]:
-        f = ACTIVATIONS[activations[side]]
-
         def forward(
             params: Params,
             ids: Array,
@@ -157,21 +152,16 @@ def splade(
             layers: Sequence[int] | None,
             key: Array | None,
         ) -> tuple[Array, ...]:
-            pooled_over = mask if special_positions else mask & ~among(ids, special)
+            pooled = mask
             if echo:
                 second = mask & ~among(ids, special)
-                pooled_over = jnp.concatenate([jnp.zeros_like(mask), pooled_over & second], axis=1)
-                ids, mask = jnp.concatenate([ids, ids], axis=1), jnp.concatenate([mask, second], axis=1)
-            states = module.apply(
-                {"params": params["trunk"]},
-                ids,
-                mask,
-                packed=packed,
-                layers=layers,
-                train=key is not None,
-                rngs=None if key is None else {"dropout": key},
-            )
-            return tuple(pruned(vocabulary_head(params, x, pooled_over, f), side) for x in states)
+                pooled = jnp.concatenate([jnp.zeros_like(mask), second], axis=1)
+                ids, mask = (
+                    jnp.concatenate([ids, ids], axis=1),
+                    jnp.concatenate([mask, second], axis=1),
+                )
+            hidden = states(params["trunk"], ids, mask, packed=packed, layers=layers, key=key)
+            return tuple(heads[side](params, x, ids, pooled, side) for x in hidden)
 
         return forward
 
@@ -194,10 +184,12 @@ def splade(
         return jnp.where(among(jnp.arange(vocab_size), never), 0, weights)
 
     one = encoded("doc")
-    alike = lambda of: of["doc"] == of["query"]
-    same = all(map(alike, (activations, ratios, ranks))) and set(block_on) in (set(), set(SIDES))
-    forward = {"doc": one, "query": bag if query != "encoder" else one if same else encoded("query")}
-    longest = config.max_positions if config.positions == "learned" else None
+    same = heads["doc"].alike and len({*activations.values()}) == 1
+    forward = {
+        "doc": one,
+        "query": bag if query != "encoder" else one if same else encoded("query"),
+    }
+    longest = states.max_length
     encoder = assemble(
         init,
         forward,
@@ -209,74 +201,3 @@ def splade(
         packs=not echo,
     )
     return encoder._replace(kind="sparse", table=None if query == "encoder" else table)
-
-
-class VocabularyHead(NamedTuple):
-    """Hidden states [n, l, d] -> one weight per vocabulary entry [n, v], by an MLM head.
-
-    ``self(params, hidden, mask, f)`` with an encoder's parameters ("trunk", "mlm") and the activation f.
-    """
-
-    config: TransformerConfig
-    arguments: Mapping[str, Any]  # of MlmHead
-    pooling: str = "max"
-    tile: int = 1024
-
-    def init(self, key: Array) -> Params:
-        hidden = jnp.zeros((1, self.config.dim))
-        table = jnp.zeros((self.config.vocab_size, self.config.dim))
-        return MlmHead(self.config, **self.arguments).init(key, hidden, table).get("params", {})
-
-    def __call__(self, params: Params, hidden: Array, mask: Array, f: Callable[[Array], Array]) -> Array:
-        head = MlmHead(self.config, **self.arguments)
-        embedding = params["trunk"]["token_embedding"]["embedding"]
-
-        def pool(x: Array, matrix: Array, bias: Array | None) -> Array:
-            if self.pooling == "sum":
-                return sum_activated(x, mask, matrix, bias, lambda z: f(head.capped(z)), tile=self.tile)
-            # f and the cap are increasing: the largest weight is the weight of the largest logit.
-            return f(head.capped(max_logits(x, mask, matrix, bias, tile=self.tile)))
-
-        if self.pooling == "last":
-            some = jnp.any(mask, axis=-1, keepdims=True)
-            x = heads.last(hidden, mask).astype(hidden.dtype)
-            z = head.apply({"params": params["mlm"]}, x, embedding)
-            return jnp.where(some, f(z), 0)
-        return head.apply({"params": params["mlm"]}, hidden, embedding, pool)
-
-
-def present(ids: Array, mask: Array, vocab_size: int) -> Array:
-    """1.0 for the vocabulary entries that occur in each text, [n, v]."""
-    rows = jnp.arange(ids.shape[0])[:, None]
-    # Padding goes to an entry beyond the vocabulary, which is dropped.
-    at = jnp.where(mask, ids, vocab_size)
-    return jnp.zeros((ids.shape[0], vocab_size), jnp.float32).at[rows, at].set(1.0, mode="drop")
-
-
-def among(ids: Array, some: Sequence[int]) -> Array:
-    """Whether each id is one of ``some``."""
-    return jnp.isin(ids, jnp.asarray(some, jnp.int32)) if len(some) else jnp.zeros(ids.shape, bool)
-
-
-def as_ids(name: str, given: Sequence[Any], vocab_size: int) -> tuple[int, ...]:
-    """Checked vocabulary ids.
-
-    Raises:
-      InputError: a name that was not turned into ids, an id outside the vocabulary.
-    """
-    for i in (given,) if isinstance(given, str) else given:
-        if not isinstance(i, int) or not 0 <= i < vocab_size:
-            raise InputError(
-                f"{name} holds {i!r}, expected ids below {vocab_size}; jaxir.data.vocabulary.blocked_ids("
-                "tokenizer, names) gives the ids of special tokens, punctuation or stop words"
-            )
-    return tuple(sorted({*given}))
-
-
-def by_side(name: str, value: BySide) -> dict[str, Any]:
-    """One number for both sides, or a mapping by side; None where nothing is said."""
-    if not isinstance(value, Mapping):
-        return dict.fromkeys(SIDES, value)
-    for side in value:
-        check_known(f"side in {name}", side, SIDES)
-    return {side: value.get(side) for side in SIDES}

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from jaxir.checks import InputError, check_known
 from jaxir.models.config import TransformerConfig, trunk_config
 from jaxir.models.layers import Dropout, dense
-from jaxir.models.sparse import among, as_ids, present
+from jaxir.models.sparse_head import among, as_ids, present
 from jaxir.models.towers import SIDES, assemble
 from jaxir.models.trunk import Trunk
 from jaxir.types import Array, Encoder, Params

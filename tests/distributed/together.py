@@ -40,7 +40,6 @@ def begin(command, devices=1, **env):
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         **env,
     }
     streams = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115

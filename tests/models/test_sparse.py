@@ -10,7 +10,8 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.models.config import TransformerConfig
 from jaxir.models.mlm import MlmHead
-from jaxir.models.sparse import ACTIVATIONS, splade
+from jaxir.models.sparse import splade
+from jaxir.models.sparse_head import ACTIVATIONS
 from jaxir.models.transformer import Transformer
 from jaxir.types import Tokens
 

@@ -59,7 +59,6 @@ def two_processes(folder):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as here (conftest.py): other programs round in another way
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     running = [
