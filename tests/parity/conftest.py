@@ -8,10 +8,9 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def optimised():
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     environment = os.environ.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)  # of the processes that tests start
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", True)
     if environment is not None:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = environment
