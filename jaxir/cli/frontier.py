@@ -148,7 +148,8 @@ def _grid(values: flags.FlagValues, points: list[Any]) -> tuple[list[Any], list[
 
     def finished() -> list[Any]:
         done = [run for run in runs if is_done(run, evaluation)]
-        return [point for run in done for point in frontier.read_run(run.workdir)]
+        found = [point for run in done for point in frontier.read_run(run.workdir)]
+        return [*frontier.levels(out, found), *found]
 
     def draw() -> None:
         with contextlib.suppress(InputError):  # of runs that do not fit together one hears at the end

@@ -77,6 +77,14 @@ def read_run(workdir: PathLike, name: str | None = None) -> list[Point]:
     return points
 
 
+def levels(out: PathLike, points: Iterable[Point]) -> list[Point]:
+    """BM25 on the collections of ``points``, by whichever run of the grid in ``out`` measured it."""
+    places = {(p.source, p.split) for p in points}
+    files = sorted(pathlib.Path(out).glob("runs/*/report-*/results.json"))
+    found = [p for file in files for p in read_report(file.parent, {"method": file.parent.name})]
+    return [p for p in found if p.method == BM25 and (p.source, p.split) in places]
+
+
 def read_report(report: pathlib.Path, facts: Mapping[str, Any]) -> list[Point]:
     """The points of one report: its model's, named by ``facts``, and BM25's."""
     results = read_json(report / "results.json")

@@ -5,7 +5,7 @@ import pytest
 
 from jaxir.checks import InputError
 from jaxir.cli import frontier as command
-from jaxir.evaluation import grid, grid_execution, grid_run
+from jaxir.evaluation import frontier, grid, grid_execution, grid_run
 from jaxir.files import write_json
 
 
@@ -60,6 +60,14 @@ def test_finished_runs_become_points_with_their_spread(finished, capsys):
     assert "| 0.4200 ± 0.0283 | 2.000 ± 1.414 | 5.0 ± 0.0 | 50.0 ± 0.0 |" in table
     assert "| BM25 |  | 1 | 0.5000 |  |" in table
     assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bm25_stays_in_the_picture_whichever_run_of_the_grid_measured_it(tmp_path):
+    run_of(tmp_path / "runs" / "left-out", 0.4, 1.0, bm25=True)
+    ours = frontier.read_run(run_of(tmp_path / "runs" / "ours", 0.4, 1.0))
+    (level,) = frontier.levels(tmp_path, ours)
+    assert (level.method, level.source, level.measures) == ("BM25", "toy", {"nDCG@10": 0.5})
+    assert frontier.levels(tmp_path, []) == []
 
 
 def test_runs_that_cannot_be_compared(finished, tmp_path):
