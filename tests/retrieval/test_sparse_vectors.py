@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from jaxir import processes
 from jaxir.checks import InputError
 from jaxir.files import read_manifest
 from jaxir.retrieval import encode, sparse_vectors, vectors
@@ -45,21 +46,25 @@ def test_corpus(tmp_path, encode_fn, dtype):
 
 
 def test_same_bytes_for_any_number_of_processes_and_kills(tmp_path, monkeypatch, encode_fn):
-    docs = toy.Docs(200)
-    corpus(tmp_path / "one", encode_fn, docs)
-    left = [4]
+    docs, calls = toy.Docs(200), []
+
+    def counted(tokens):
+        calls.append(processes.index())
+        return encode_fn(tokens)
 
     def dying(tokens):
-        left[0] -= 1
-        if left[0] < 0:
+        if processes.index() == 1:
             raise KeyboardInterrupt
         return encode_fn(tokens)
 
-    dying.kind = "sparse"
+    counted.kind = dying.kind = "sparse"
+    corpus(tmp_path / "one", counted, docs)
+    whole = len(calls)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         Together(patch, 3).run(lambda: corpus(tmp_path / "v", dying, docs))
-    left[0] = 5  # of 7 shards
-    Together(monkeypatch, 2).run(lambda: corpus(tmp_path / "v", dying, docs))
+    calls.clear()
+    Together(monkeypatch, 2).run(lambda: corpus(tmp_path / "v", counted, docs))
+    assert 0 < len(calls) < whole  # process 0 had encoded its part
     read = lambda name: {f.name: f.read_bytes() for f in (tmp_path / name).iterdir()}
     assert read("v") == read("one")
     assert read_manifest(tmp_path / "v", "vectors", verify=True)["n"] == 200
