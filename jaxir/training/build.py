@@ -22,6 +22,7 @@ from jaxir.data.prepare import prepare_spec
 from jaxir.data.prepared import Prepared
 from jaxir.files import PathLike
 from jaxir.models import lora
+from jaxir.models.pretrained.assembling import ID_FIELDS, with_ids
 from jaxir.types import Encoder
 
 Config = Mapping[str, Any]
@@ -43,7 +44,11 @@ def build_encoder(config: Config, tokenizer: tokenizers.Tokenizer | int, *, allo
     """
     known = isinstance(tokenizer, int)
     vocab_size = tokenizer if known else tokenizer.vocab_size
-    spec = _with_ids(dict(config["encoder"]), None if known else tokenizer, allow)
+    spec = dict(config["encoder"])
+    if not known:
+        spec = with_ids(spec, tokenizer, allow=allow)
+    else:  # names of ids mean nothing without a tokenizer, and change no shape
+        spec = {k: v for k, v in spec.items() if k not in ID_FIELDS or all(isinstance(i, int) for i in v)}
     if spec.get("vocab_size") is None:
         return build({k: v for k, v in spec.items() if k != "vocab_size"}, allow=allow, vocab_size=vocab_size)
     if spec["vocab_size"] < vocab_size:
@@ -52,17 +57,6 @@ def build_encoder(config: Config, tokenizer: tokenizers.Tokenizer | int, *, allo
             "leave it out, or raise it"
         )
     return build(spec, allow=allow)
-
-
-def _with_ids(spec: dict[str, Any], tokenizer: tokenizers.Tokenizer | None, allow: Allow) -> dict[str, Any]:
-    takes = inspect.signature(import_path(spec["fn"], allow=allow)).parameters
-    names = {"special_ids": spec.get("special_ids") or ("special",)} if "special_ids" in takes else {}
-    names |= {key: spec[key] for key in ("blocked_ids", "continues") if key in takes and spec.get(key)}
-    for key, given in names.items():
-        given = (given,) if isinstance(given, str) else tuple(given)
-        if not all(isinstance(i, int) for i in given):
-            spec[key] = () if tokenizer is None else vocabulary.ids_of(tokenizer, given)
-    return spec
 
 
 def needs_idf(config: Config, *, allow: Allow = None) -> bool:

@@ -43,6 +43,10 @@ def splade_fields(trunk: Mapping[str, Any]) -> dict[str, Any]:
     return {"trunk_activation" if k == "activation" else k: v for k, v in trunk.items()}
 
 
+ID_FIELDS = ("special_ids", "blocked_ids", "continues")
+"""Arguments of encoders that are ids of the vocabulary, or in a config names of groups of them."""
+
+
 def with_ids(spec: Mapping[str, Any], tokenizer: Any, *, allow: Allow = TRUSTED) -> dict[str, Any]:
     """The spec with the ids of special, blocked and continuing tokens that it names ("stopwords").
 
@@ -52,7 +56,7 @@ def with_ids(spec: Mapping[str, Any], tokenizer: Any, *, allow: Allow = TRUSTED)
 
     out = dict(spec)
     takes = inspect.signature(import_path(spec["fn"], allow=allow)).parameters
-    for key in ("special_ids", "blocked_ids", "continues"):
+    for key in ID_FIELDS:
         given = out.get(key) or (("special",) if key == "special_ids" else ())
         given = (given,) if isinstance(given, str) else tuple(given)
         if key in takes and given:
