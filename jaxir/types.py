@@ -86,6 +86,7 @@ class Encoder(NamedTuple):
     normalized: bool = False
     max_length: int | None = None  # longest input in tokens; None = any
     packs: bool = False  # whether it reads Tokens.packed
+    layers: int = 0  # how many there are to choose from; 0 = none
     # Where a query is a bag of words: ``table(params) -> [v]``, the weight of each token that occurs.
     table: Callable[[Params], Array] | None = None
     # Of a hybrid: encoders of the same parameters that give a slice of its values each, for searching.

@@ -144,6 +144,7 @@ def casper(
         towers=towers,
         max_length=states.max_length,
         packs=True,
+        layers=config.layers,
     )
     return encoder._replace(kind="sparse")
 

@@ -53,6 +53,7 @@ def concatenate(first: Encoder, second: Encoder, weight: float) -> Encoder:
         dim=first.dim + second.dim,
         max_length=min(lengths) if lengths else None,
         packs=first.packs or second.packs,
+        layers=min(first.layers, second.layers),
         parts={e.kind: e._replace(init=init) for e in (one, two)} if mixed else None,
     )
 

@@ -94,4 +94,5 @@ def transformer(
         towers=towers,
         max_length=config.max_positions if config.positions == "learned" else None,
         packs=True,
+        layers=config.layers,
     )

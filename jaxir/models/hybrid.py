@@ -143,6 +143,7 @@ def hybrid(
             towers=towers,
             max_length=states.max_length,
             packs=True,
+            layers=config.layers,
         )
 
     parts = {

@@ -128,6 +128,7 @@ def prosper(
             towers=towers,
             max_length=states.max_length,
             packs=True,
+            layers=config.layers,
         )
         return encoder._replace(kind="sparse")
 

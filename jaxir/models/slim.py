@@ -123,6 +123,7 @@ def slim(
         towers=towers,
         max_length=states.max_length,
         packs=True,
+        layers=config.layers,
     )
     if fused:
         return encoder._replace(kind="sparse")

@@ -199,5 +199,6 @@ def splade(
         towers=towers,
         max_length=longest // 2 if longest and echo else longest,
         packs=not echo,
+        layers=config.layers,
     )
     return encoder._replace(kind="sparse", table=None if query == "encoder" else table)

@@ -155,6 +155,7 @@ def term_weights(
         towers=towers,
         max_length=states.max_length,
         packs=True,
+        layers=config.layers,
     )
     return encoder._replace(kind="sparse", table=table if query == "distinct" else None)
 

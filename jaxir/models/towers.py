@@ -71,6 +71,7 @@ def assemble(
     towers: str,
     max_length: int | None = None,
     packs: bool = False,
+    layers: int = 0,
 ) -> Encoder:
     """An Encoder of one vector per text from one tower's ``init`` and each side's ``forward``.
 
@@ -150,4 +151,5 @@ def assemble(
         normalized=normalize,
         max_length=max_length,
         packs=packs,
+        layers=layers,
     )

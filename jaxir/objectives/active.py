@@ -23,8 +23,9 @@ def count_active(objective: Objective, *, start: int = 0) -> Objective:
       start: the first column that counts, where dense ones come before.
     """
 
-    def apply(params: Any, reps: BatchReps, batch: Batch, *, axis_name: AxisName = None, **how: Any) -> Any:
+    def apply(params: Any, reps: Any, batch: Batch, *, axis_name: AxisName = None, **how: Any) -> Any:
         loss, metrics, memory = objective.apply(params, reps, batch, axis_name=axis_name, **how)
+        reps: BatchReps = reps if objective.layers is None else reps[-1]
         real = {"query": jnp.any(batch.where, axis=-1), "docs": batch.where}
         counts = {
             name: masked_mean(_active(getattr(reps, side).values[..., start:]), real[side], axis_name)

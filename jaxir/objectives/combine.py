@@ -11,6 +11,7 @@ loss, metrics = objective(reps, batch, step=step, key=key)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,12 +71,7 @@ def combine(
     if not of_reps:
         return whole
     of_scores = [i for i, term in enumerate(parsed) if term.on not in OF_REPS]
-    return Objective(
-        whole.init,
-        whole.apply,
-        memory=whole.memory,
-        parts=(_objective(parsed, of_scores), _objective(parsed, of_reps)),
-    )
+    return dataclasses.replace(whole, parts=(_objective(parsed, of_scores), _objective(parsed, of_reps)))
 
 
 def _objective(terms: list[Term], chosen: Any) -> Objective:
@@ -121,7 +117,20 @@ def _objective(terms: list[Term], chosen: Any) -> Objective:
                 metrics[f"{term.name}/weight"] = weight
         return loss, metrics, memory
 
-    return Objective(init, apply, memory=memory)
+    first = next((t for t in (terms[i] for i in chosen) if t.on == "in_batch"), None)
+
+    def scores(params: Params, query: Array, docs: Array) -> Array:
+        found = first.score(first.sees(query), first.sees(docs))
+        temperature = _temperature(first, params)
+        return found if temperature is None else found / temperature
+
+    return Objective(init, apply, memory=memory, scores=first and scores)
+
+
+def _temperature(term: Term, params: Params) -> Array | float | None:
+    if not term.learned:
+        return term.temperature
+    return learnable(params[f"{term.name}_log_temperature"], **term.learned)
 
 
 def _of_scores(
@@ -135,9 +144,8 @@ def _of_scores(
     """The value of a term on scores, and more for the metrics."""
     query, docs = term.sees(reps.query.values), term.sees(reps.docs.values)
     extra: dict[str, Array] = {}
-    temperature = term.temperature
+    temperature = _temperature(term, params)
     if term.learned:
-        temperature = learnable(params[f"{term.name}_log_temperature"], **term.learned)
         extra["temperature"] = temperature
     if term.on == "in_batch":
         scores, labels, where, more = _in_batch(term, temperature, query, docs, batch, axis_name)

@@ -21,8 +21,13 @@ class Objective:
 
     ``init(key) -> params`` holds what the objective itself learns (a temperature), {} otherwise.
     ``apply(params, reps, batch, *, step, key, axis_name, memory) -> (loss, metrics, memory)``. Calling the
-    objective is ``apply`` with ``params={}`` unless given, and gives (loss, metrics). ``layers`` names the
-    encoder layers it wants.
+    objective is ``apply`` with ``params={}`` unless given, and gives (loss, metrics).
+
+    ``layers`` names the encoder's layers that it wants, shallow ones first: ``reps`` is then a tuple with
+    the :class:`BatchReps` of each. None = the last one's alone, and no tuple.
+
+    ``scores(params, query [b, d], docs [m, d]) -> [b, m]`` is what its first term of in-batch scores
+    compares, the temperature included; None without such a term.
 
     ``memory(dim)`` is what it carries from step to step beside parameters, for representations of ``dim``
     dimensions: a tree of zeros, the same on all devices; {} for none. ``apply`` with memory None begins anew.
@@ -35,12 +40,13 @@ class Objective:
     init: Callable[[Array], Params]
     apply: Callable[..., tuple[Array, dict[str, Array], Any]]
     layers: tuple[int, ...] | None = None
+    scores: Callable[[Params, Array, Array], Array] | None = None
     memory: Callable[[int], Any] = nothing
     parts: tuple[Objective, Objective] | None = None
 
     def __call__(
         self,
-        reps: BatchReps,
+        reps: BatchReps | tuple[BatchReps, ...],
         batch: Batch,
         *,
         params: Params | None = None,

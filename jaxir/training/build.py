@@ -23,6 +23,7 @@ from jaxir.data.prepared import Prepared
 from jaxir.files import PathLike
 from jaxir.models import lora
 from jaxir.models.pretrained.assembling import ID_FIELDS, with_ids
+from jaxir.objectives import Objective, combine
 from jaxir.types import Encoder
 
 Config = Mapping[str, Any]
@@ -91,6 +92,22 @@ def build_idf(
                 documents = sum(map(len, docs))
             vocabulary.save_idf(path, table, tokenizer, documents=documents)
         return vocabulary.load_idf(path, tokenizer)
+
+
+def build_objective(
+    config: Config, encoder: Encoder, *, arrays: Mapping[str, Any] | None = None, allow: Allow = None
+) -> Objective:
+    """The objective of ``config["objective"]``, at the sizes of ``config["nested"]``.
+
+    Args:
+      arrays: see :func:`jaxir.objectives.combine`.
+
+    Raises:
+      InputError: what its terms or sizes are refused for.
+    """
+    objective = combine(config["objective"], arrays=arrays, allow=allow)
+    sizes = config.get("nested")
+    return objective if not sizes else bind(sizes, allow=allow)(objective, encoder=encoder)
 
 
 def adapted(encoder: Encoder, config: Config) -> Encoder:

@@ -81,6 +81,9 @@ def default_config() -> ConfigDict:
                     negatives=dict(mode=placeholder(str), tile=512),
                 ),
             ),
+            # The objective at several sizes of the encoder: dict(fn="jaxir.objectives:starbucks",
+            # sizes=((2, 32), (6, 128))), matryoshka or matryoshka_2d. Unset: at its own size only.
+            nested=placeholder(object),
             optimizer=dict(
                 optimizer=dict(fn="optax:adamw", weight_decay=0.01),
                 learning_rate=1e-3,

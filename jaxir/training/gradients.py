@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,13 +18,20 @@ from jaxir.types import Array, Batch, BatchReps, Encoder, Params, Reps
 Metrics = dict[str, Array]
 
 
-def encode_batch(encoder: Encoder, params: Params, batch: Batch, *, key: Array | None = None) -> BatchReps:
-    """Encodes both sides; ``key`` present means training."""
+def encode_batch(
+    encoder: Encoder,
+    params: Params,
+    batch: Batch,
+    *,
+    layers: Sequence[int] | None = None,
+    key: Array | None = None,
+) -> BatchReps | tuple[BatchReps, ...]:
+    """Encodes both sides; ``key`` present means training. With ``layers``, a BatchReps for each of them."""
     keys = (None, None) if key is None else jax.random.split(key)
-    return BatchReps(
-        encoder.encode(params, batch.query, side="query", key=keys[0]),
-        encoder.encode(params, batch.docs, side="doc", key=keys[1]),
-    )
+    how = {} if layers is None else {"layers": tuple(layers)}
+    query = encoder.encode(params, batch.query, side="query", key=keys[0], **how)
+    docs = encoder.encode(params, batch.docs, side="doc", key=keys[1], **how)
+    return BatchReps(query, docs) if layers is None else tuple(map(BatchReps, query, docs))
 
 
 def on_mesh(objective: Objective, mesh: Mesh | None) -> Callable[..., tuple[Array, Metrics, Any]]:
@@ -63,7 +70,7 @@ def make_loss(
         memory: Any = None,
     ) -> tuple[Array, Metrics]:
         model_key, objective_key = _keys(key)
-        reps = encode_batch(encoder, params["encoder"], batch, key=model_key)
+        reps = encode_batch(encoder, params["encoder"], batch, layers=objective.layers, key=model_key)
         return apply(params["objective"], reps, batch, step, objective_key, memory)[:2]
 
     return loss
@@ -96,7 +103,7 @@ def make_gradients(
 
         def loss(trained):
             params = trees.join(trained, held)
-            reps = encode_batch(encoder, params["encoder"], batch, key=model_key)
+            reps = encode_batch(encoder, params["encoder"], batch, layers=objective.layers, key=model_key)
             value, metrics, new = apply(params["objective"], reps, batch, step, objective_key, memory)
             return value, ({"loss": value, **metrics}, new)
 
@@ -110,6 +117,7 @@ def _in_micro_batches(
     encoder: Encoder, objective: Objective, mesh: Mesh | None, k: int
 ) -> Callable[..., tuple[Params, Metrics, Any]]:
     of_scores, of_reps = objective.parts or (objective, None)
+    layers = objective.layers
     apply, apply_whole = on_mesh(of_scores, mesh), of_reps and on_mesh(of_reps, mesh)
 
     def gradients(trained, held, batch, *, step, key, memory=None):
@@ -124,7 +132,7 @@ def _in_micro_batches(
 
             def encode(batch_and_key):
                 mine, key = batch_and_key
-                return encode_batch(encoder, params["encoder"], mine, key=_keys(key)[0])
+                return encode_batch(encoder, params["encoder"], mine, layers=layers, key=_keys(key)[0])
 
             reps = jax.tree.map(_join, jax.lax.map(encode, (micro, keys)))
 
@@ -142,7 +150,7 @@ def _in_micro_batches(
 
             def loss(trained):
                 params = trees.join(trained, held)
-                reps = encode_batch(encoder, params["encoder"], mine, key=model_key)
+                reps = encode_batch(encoder, params["encoder"], mine, layers=layers, key=model_key)
                 value, metrics, _ = apply(params["objective"], reps, mine, step, objective_key, None)
                 metrics = {"loss": value, **metrics}
                 if slope is not None:
@@ -170,12 +178,21 @@ def _keys(key: Array | None) -> tuple[Array | None, Array | None]:
     return (None, None) if key is None else tuple(jax.random.split(key))
 
 
-def _values(reps: BatchReps) -> tuple[Array, Array]:
-    return reps.query.values, reps.docs.values
+def _values(reps: BatchReps | tuple[BatchReps, ...]) -> tuple[Array, ...]:
+    """What is derived for: of all layers, without masks."""
+    return tuple(side.values for layer in _layers(reps) for side in layer)
 
 
-def _with_values(reps: BatchReps, values: tuple[Array, Array]) -> BatchReps:
-    return BatchReps(*(Reps(x, side.mask) for x, side in zip(values, reps)))
+def _with_values(
+    reps: BatchReps | tuple[BatchReps, ...], values: tuple[Array, ...]
+) -> BatchReps | tuple[BatchReps, ...]:
+    given = iter(values)
+    new = tuple(BatchReps(*(Reps(next(given), side.mask) for side in layer)) for layer in _layers(reps))
+    return new[0] if isinstance(reps, BatchReps) else new
+
+
+def _layers(reps: BatchReps | tuple[BatchReps, ...]) -> tuple[BatchReps, ...]:
+    return (reps,) if isinstance(reps, BatchReps) else reps
 
 
 def _interleave(x: Array, k: int) -> Array:

@@ -24,6 +24,7 @@ from jaxir.training.build import (
     build_encoder,
     build_feed,
     build_idf,
+    build_objective,
     build_tokenizer,
     needs_idf,
     packed_groups,
@@ -43,6 +44,8 @@ from jaxir.training.step import (
     is_trained,
 )
 from jaxir.training.validate import MEASURES, make_validator
+
+SOME_IDF = {"idf": np.zeros(1)}
 
 
 def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
@@ -74,11 +77,14 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     measure = config["eval"]["measure"]
     if measure not in MEASURES:
         raise InputError(f"eval.measure is {measure!r}; known: {', '.join(MEASURES)}")
-    combine(config["objective"], arrays={"idf": np.zeros(1)})  # refuses mistakes; the table comes later
+    combine(config["objective"], arrays=SOME_IDF)  # refuses mistakes; the table comes later
     check_start(config)
     rules = config["mesh"]["rules"]
     multi = mesh if mesh.size > 1 else None
     config, model = begin(config, workdir, mesh=multi, rules=rules)
+    if config.get("nested"):
+        words = config["encoder"].get("vocab_size") or config["tokenizer"]["vocab_size"]
+        build_objective(config, build_encoder(config, words), arrays=SOME_IDF)
     _check_same_run(config, workdir)
 
     data = build_data(config, workdir, progress=progress)
@@ -104,7 +110,7 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     idf = None
     if needs_idf(config) or tables_to_fill(config, jax.eval_shape(encoder.init, jax.random.key(0))):
         idf = build_idf(config, data, tokenizer, workdir, progress=progress)
-    objective = combine(config["objective"], arrays={} if idf is None else {"idf": idf})
+    objective = build_objective(config, encoder, arrays={} if idf is None else {"idf": idf})
     processes.check_same("data", {"feed": feed.fingerprint, "tokenizer": tokenizer.fingerprint})
     if processes.is_first():
         write_json(workdir / CONFIG, config)

@@ -10,7 +10,7 @@ import jax
 from jaxir.training.gradients import encode_batch, make_loss
 from jaxir.training.planning.flops import Work, count
 from jaxir.training.planning.step import Step, batch_shapes
-from jaxir.types import Array, BatchReps, Reps, Side, Tokens
+from jaxir.types import Array, BatchReps, Side, Tokens
 
 
 class Effort(NamedTuple):
@@ -39,7 +39,7 @@ def effort_of(config: Mapping[str, Any], described: Step) -> Effort:
     loss = make_loss(encoder._replace(encode=_given), described.objective, described.mesh)
 
     def encode(params: Any, batch: Any, key: Array) -> BatchReps:
-        return encode_batch(encoder, params, batch, key=key)
+        return encode_batch(encoder, params, batch, layers=described.objective.layers, key=key)
 
     def score(objective: Any, reps: BatchReps, batch: Any, step: Array, key: Array) -> Any:
         def value(objective: Any, reps: BatchReps) -> Array:
@@ -57,6 +57,7 @@ def effort_of(config: Mapping[str, Any], described: Step) -> Effort:
     return Effort(forward, backward, rest - backward, objective)
 
 
-def _given(params: BatchReps, tokens: Tokens, *, side: Side, key: Array | None = None, **_: Any) -> Reps:
+def _given(params: Any, tokens: Tokens, *, side: Side, key: Array | None = None, **_: Any) -> Any:
     """An encoder whose parameters are the encoded batch: what is left of the step is the objective."""
-    return params.query if side == "query" else params.docs
+    name = "query" if side == "query" else "docs"
+    return getattr(params, name) if isinstance(params, BatchReps) else tuple(getattr(p, name) for p in params)

@@ -13,9 +13,9 @@ from jax.sharding import Mesh
 from jaxir.checks import InputError
 from jaxir.data import tokenizer as tokenizers
 from jaxir.data.padding import step_of
-from jaxir.objectives import Objective, combine
+from jaxir.objectives import Objective
 from jaxir.training.assemble import assemble
-from jaxir.training.build import adapted, build_encoder
+from jaxir.training.build import adapted, build_encoder, build_objective
 from jaxir.training.mesh import batch_sharding, check_batch_size, check_mesh, make_mesh
 from jaxir.training.planning.topology import Machine
 from jaxir.training.sizes import describe, encode_chunk
@@ -49,8 +49,8 @@ def describe_step(config: Config, machine: Machine) -> Step:
     mesh = make_mesh(config["mesh"]["data"], config["mesh"]["fsdp"], devices=machine.devices)
     check_batch_size(config["batch_size"], mesh, accumulate=config["accumulate"])
     words = vocabulary(config)
-    objective = combine(config["objective"], arrays={"idf": np.ones(words, np.float32)})
     encoder = adapted(build_encoder(config, words), config)
+    objective = build_objective(config, encoder, arrays={"idf": np.ones(words, np.float32)})
     memory = machine.chip.memory if machine.chip else None
     chunk = encode_chunk(config, encoder, mesh.size, memory=memory)
     parts = assemble(config, encoder, objective, mesh, chunk=chunk)

@@ -1,0 +1,120 @@
+"""Starbucks: a fixed list of (layers, dimensions), each trained and drawn to the full model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from jaxir.checks import InputError, check_known
+from jaxir.objectives.alignment import kl_of_coordinates, kl_of_scores
+from jaxir.objectives.matryoshka import nested
+from jaxir.objectives.nesting import Size, check_ascending, small
+from jaxir.objectives.objective import Objective
+from jaxir.types import Array, Batch, BatchReps, Encoder
+
+KL = ("scores", "coordinates")
+
+
+def starbucks(
+    objective: Objective,
+    *,
+    encoder: Encoder,
+    sizes: Sequence[Sequence[int]],
+    kl_weight: float = 1.0,
+    kl: str = "scores",
+    weights: Sequence[float] | None = None,
+) -> Objective:
+    r"""L = sum_i c_i L(S_i) + kappa sum_{i < last} KL(full || S_i), over sizes S_i = (layers, dimensions).
+
+    One forward pass gives all layers; the last size is the full model, the teacher. The divergences are those
+    of :mod:`jaxir.objectives.alignment`:
+
+    - ``kl="scores"``, for retrieval: over the documents of the global batch, softmax of the objective's own
+      in-batch scores, temperature included; the full model gets no gradient from it;
+    - ``kl="coordinates"``, for similarity: over the coordinates of queries and of documents (their mean),
+      against the first d dimensions of the full model's, which does get a gradient, as in the paper's code
+      (with kl_weight=0.3 there). Normalised where the encoder is.
+
+    Args:
+      encoder: whose representations they are.
+      sizes: pairs (number of blocks, dimensions; active terms of a sparse encoder) from small to large.
+      kl_weight: kappa; 0 = none.
+      weights: c_i; None = 1 each.
+
+    Raises:
+      InputError: sizes that are unsorted, repeated or beyond the encoder; an objective without in-batch
+        scores for ``kl="scores"``; coordinates of a sparse encoder.
+
+    References: Zhuang et al. 2024 (arXiv:2410.13230).
+    """
+    check_known("kl", kl, KL)
+    check_ascending("sizes", [tuple(size) for size in sizes])
+    sizes = tuple(Size(*size) for size in sizes)
+    if kl == "scores" and kl_weight and objective.scores is None:
+        raise InputError(
+            "kl='scores' needs a term on='in_batch', whose scores are compared: kl_weight=0 goes without"
+        )
+    if kl == "coordinates" and encoder.kind != "dense":
+        raise InputError(
+            f"kl='coordinates' is for dense encoders, this one is {encoder.kind}: use kl='scores'"
+        )
+    plain = nested(objective, encoder, sizes, weights)
+    if not kl_weight or len(sizes) == 1:
+        return plain
+    divergence = _of_scores if kl == "scores" else _of_coordinates
+    return _add(plain, encoder, sizes, kl_weight, divergence, objective)
+
+
+def _add(plain, encoder, sizes, kl_weight, divergence, objective) -> Objective:
+    """The objective with its divergences, which are terms of scores: micro-batches have their own."""
+
+    def apply(params, reps, batch, *, axis_name=None, **how):
+        loss, metrics, memory = plain.apply(params, reps, batch, axis_name=axis_name, **how)
+        seen = [small(reps[plain.layers.index(s.layer)], s.dims, encoder) for s in sizes]
+        total = jnp.zeros((), jnp.float32)
+        for size, reps_of in zip(sizes[:-1], seen):
+            value = divergence(objective, encoder, params, reps_of, seen[-1], batch, axis_name)
+            metrics[f"{size}/kl"] = value
+            total = total + value
+        return loss + kl_weight * total, metrics, memory
+
+    parts = plain.parts
+    if parts:
+        parts = (_add(parts[0], encoder, sizes, kl_weight, divergence, objective), parts[1])
+    return dataclasses.replace(plain, apply=apply, parts=parts)
+
+
+def _of_scores(
+    objective: Objective,
+    encoder: Encoder,
+    params,
+    student: BatchReps,
+    full: BatchReps,
+    batch: Batch,
+    axis_name,
+) -> Array:
+    del encoder
+    scores = lambda query, docs: objective.scores(params, query, docs)
+    return kl_of_scores(scores, student, full, batch, axis_name=axis_name)
+
+
+def _of_coordinates(
+    objective: Objective,
+    encoder: Encoder,
+    params,
+    student: BatchReps,
+    full: BatchReps,
+    batch: Batch,
+    axis_name,
+) -> Array:
+    del objective, params
+    first = small(full, student.docs.values.shape[-1], encoder)
+    rows = jnp.any(jnp.asarray(batch.where), axis=-1)
+    sides = (("query", rows), ("docs", jnp.asarray(batch.where)))
+    values = [
+        kl_of_coordinates(getattr(student, s).values, getattr(first, s).values, where, axis_name=axis_name)
+        for s, where in sides
+    ]
+    return sum(values) / len(values)
