@@ -82,3 +82,41 @@ def start_processes(values: flags.FlagValues, *, preemptible: bool = False) -> N
         timeout=values.join_timeout,
         preemptible=preemptible,
     )
+
+
+def define_sizes(values: flags.FlagValues) -> None:
+    """``--layers`` and ``--dims``: a smaller size of an encoder, or of a grid the sizes along each side."""
+    flags.DEFINE_string("layers", None, "how many blocks compute (default: all)", flag_values=values)
+    flags.DEFINE_string(
+        "dims", None, "first dimensions, or active terms, that are kept (default: all)", flag_values=values
+    )
+
+
+def size_flag(values: flags.FlagValues, name: str) -> int | None:
+    """The one number of ``--layers`` or ``--dims``, or None.
+
+    Raises:
+      InputError: a list, or no whole number above 0.
+    """
+    found = sizes_flag(values, name)
+    if found and len(found) > 1:
+        raise InputError(f"--{name}={values[name].value}: expected one number; lists are for evaluate --grid")
+    return found[0] if found else None
+
+
+def sizes_flag(values: flags.FlagValues, name: str) -> tuple[int, ...] | None:
+    """The numbers of ``--layers=1,2,4`` or ``--dims``, rising, or None where the flag is not given.
+
+    Raises:
+      InputError: no whole numbers above 0, or not from small to large.
+    """
+    text = values[name].value
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"--{name}={text}: expected whole numbers above 0, such as --{name}=2,4,6")
+    found = tuple(int(part) for part in parts)
+    if list(found) != sorted(set(found)):
+        raise InputError(f"--{name}={text}: expected numbers from small to large, each once")
+    return found
