@@ -16,7 +16,8 @@ def test_sizes_are_read_from_lists_and_single_numbers():
     values = given("--layers=1, 2,6", "--dims=64")
     assert sizes_flag(values, "layers") == (1, 2, 6)
     assert size_flag(values, "dims") == 64
-    assert size_flag(given(), "dims") is None and sizes_flag(given(), "layers") is None
+    assert size_flag(given(), "dims") is None
+    assert sizes_flag(given(), "layers") is None
 
 
 @pytest.mark.parametrize("text", ["", "0", "0,2", "-2", "2.5", "two", "2,,4", "²"])
