@@ -54,14 +54,11 @@ def size_warning(
         return None
     unit = NAMES[encoder.kind]
     if known is None:
-        said = (
-            "nothing says that this model was trained at other sizes than its full one (its config has no "
-            "nested)"
-        )
+        said = "nothing says that this model was trained for smaller sizes (its config has no nested)"
     else:
         said = f"this model was trained at {describe_sizes(known, unit)}"
     return (
-        f"{said}, and {describe_size(size, whole, unit)} is not one of them: quality may be far lower. "
+        f"{said}: at {describe_size(size, whole, unit)} its quality may be far lower. "
         "jaxir doctor --sizes and jaxir evaluate --grid measure it"
     )
 
