@@ -15,6 +15,12 @@ indexes, searches the split's queries, adds BM25 and the hybrid of both, and wri
 Of a sparse encoder the kinds are exact, seismic and bmp, and the report has its active terms, FLOPS, and the
 latency and size of each index. The parts of a hybrid encoder are searched one by one, and added.
 
+Similarity of sentences (STS Benchmark, SICK-R, ...), on tsv files with the columns score, sentence1,
+sentence2 or a directory with a test.tsv per folder: Spearman's and Pearson's correlation of score and cosine:
+
+  jaxir evaluate --model=sentence-transformers/all-MiniLM-L6-v2 --sts=data/sts/stsb/test.tsv --report=runs/sts
+  jaxir evaluate --workdir=runs/squad --sts=data/sts
+
 On several machines with a common disk, start it on each with --distributed=auto: each encodes and searches a
 part of the collection, and process 0 writes.
 
@@ -63,15 +69,23 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "language", "en", "of BM25's words: en, another ISO 639 code, or auto", flag_values=values
     )
+    flags.DEFINE_multi_string(
+        "sts", [], "tsv file of sentence pairs, or directory of folders with a test.tsv", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "sts_side", "query", ["query", "doc"], "how both sentences of a pair are encoded", flag_values=values
+    )
     define_processes(values)
 
 
 def run(values: flags.FlagValues, positional: list[str]) -> None:
     if positional:
         raise InputError(f"jaxir evaluate takes flags only, not {positional[0]!r}")
-    if values.run and values.workdir:
+    if values.sts:
+        _sts(values)
+    elif values.run and values.workdir:
         raise InputError("give --run (with --qrels) or --workdir (with --source), not both")
-    if values.run:
+    elif values.run:
         if values.distributed:
             raise InputError(
                 "--distributed is for the chain (--workdir); files of runs need one process only"
@@ -86,7 +100,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
             raise InputError("--workdir needs --source=..., the collection to search")
         _chain(values)
     else:
-        raise InputError("give --run=FILE with --qrels=FILE, or --workdir=DIR with --source=...")
+        raise InputError(
+            "give --run=FILE with --qrels=FILE, or --workdir=DIR with --source=..., or with --sts=FILE.tsv"
+        )
 
 
 def _compare(values: flags.FlagValues) -> None:
@@ -130,6 +146,33 @@ def named_files(given: list[str]) -> dict[str, str]:
             raise InputError(f"{files[name]} and {path} are both named {name!r}; name one: --run=NAME={path}")
         files[name] = path
     return files
+
+
+def _sts(values: flags.FlagValues) -> None:
+    for name in ("run", "qrels", "source", "kind", "distributed"):
+        if values[name].value:
+            raise InputError(
+                f"--sts needs no --{name}: give --workdir=DIR, where a run was trained, or --model"
+            )
+    if not values.workdir and not values.model:
+        raise InputError("--sts needs --workdir=DIR, where a run was trained, or --model=...")
+
+    from jaxir.config import TRUSTED
+    from jaxir.evaluation import sts, sts_run
+    from jaxir.training.checkpoint import load_model
+    from jaxir.training.compiled import keep_compiled
+    from jaxir.training.model import check_workdir
+
+    sets = [sts.read_sts(path) for path in sts.find_sts(values.sts)]  # before anything slow
+    if values.workdir:
+        keep_compiled(values.workdir)
+    model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
+    result = sts_run.evaluate_sts(model, sets, side=values.sts_side)
+    sts_run.show(result)
+    for note in result.notes:
+        print(f"note: {note}")
+    if values.report:
+        print(f"report: {sts_run.write_sts_report(values.report, result, model=model)}")
 
 
 def _chain(values: flags.FlagValues) -> None:

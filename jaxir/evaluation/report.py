@@ -49,7 +49,7 @@ def write_report(
       InputError: ``out_dir`` holds something that is not a report, or a run lacks a measure.
     """
     out = pathlib.Path(out_dir)
-    _check_replaceable(out)
+    check_replaceable(out)
     made = table.build(runs, per_query=per_query, baseline=baseline)
     facts = dict(results or {})
     with new_directory(out, overwrite=True) as work:
@@ -75,7 +75,8 @@ def picture_measure(measures: Sequence[str]) -> str:
     return next((m for m in measures if m.lower().startswith("ndcg")), measures[0])
 
 
-def _check_replaceable(out: pathlib.Path) -> None:
+def check_replaceable(out: pathlib.Path) -> None:
+    """Raises an InputError where something stands that is not a report."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if out.is_dir() and (out / MANIFEST).is_file():
