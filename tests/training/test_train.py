@@ -135,7 +135,7 @@ def test_the_config_of_a_work_directory_is_data(uninterrupted, tmp_path):
 
 
 # Configs that evaluate as another one here does: compiling that once is enough.
-ALIKE = ("inference_free", "l0", "df_flops", "decoder_splade", "dense:static")
+ALIKE = ("inference_free", "l0", "df_flops", "decoder_splade", "dense:static", "matryoshka", "starbucks")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ ALIKE = ("inference_free", "l0", "df_flops", "decoder_splade", "dense:static")
     [
         *("quickstart:smoke", "dense:smoke", "dense:static,smoke", "finetune:lora,smoke", "pod:smoke"),
         *("splade:sum,smoke", "inference_free:smoke", "l0:smoke", "df_flops:smoke", "hybrid:smoke"),
-        "decoder_splade:smoke",
+        *("decoder_splade:smoke", "matryoshka:2d,smoke", "matryoshka:sparse,smoke", "starbucks:smoke"),
     ],
 )
 def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, texts, published_bert):
@@ -163,7 +163,7 @@ def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, text
 def test_the_list_of_smoke_runs_is_complete(root):
     shipped = {p.stem for p in (root / "configs").glob("*.py")}
     of_vectors, of_terms = (
-        {"quickstart", "dense", "finetune", "pod"},
+        {"quickstart", "dense", "finetune", "pod", "matryoshka", "starbucks"},
         {"inference_free", "l0", "df_flops", "hybrid"},
     )
     of_terms |= {"splade", "splade_doc", "decoder_splade"}  # splade_doc is what df_flops begins with
