@@ -2,12 +2,12 @@
 
   jaxir train --config=starbucks --workdir=runs/starbucks            on the docstrings
   jaxir train --config=starbucks:squad --workdir=runs/starbucks      on a data set under $JAXIR_DATA
-  jaxir train --config=smae:squad --workdir=runs/smae                masked pre-training of the same sizes, then
+  jaxir train --config=smae:squad --workdir=runs/smae                masked pre-training, and then
   jaxir train --config=starbucks:squad --config.init_from=runs/smae --workdir=runs/starbucks-smae
   jaxir evaluate --workdir=runs/starbucks --source=pydocs --grid
   jaxir export --workdir=runs/starbucks --layers=2 --dims=16 --out=exported
 
-Six layers, and the sizes (1, 8), (2, 16), (3, 32), (4, 48), (5, 64), (6, 96); with minilm (1, 12) to (6, 384).
+Six layers and six sizes, (1, 8) to (6, 96); with minilm (1, 12) to (6, 384).
 More in docs/nested.md.
 
 Variants: those of configs/matryoshka.py.
