@@ -8,6 +8,11 @@
 The vectors of a sparse encoder are kept sparse. Of a hybrid encoder each part is encoded by itself
 (--part=dense, --part=sparse).
 
+A smaller size of the encoder, fewer layers, fewer dimensions (of a sparse encoder: active terms), or both.
+Layers beyond are not computed. The vectors name their size, and jaxir search encodes its queries at it:
+
+  jaxir encode --workdir=runs/starbucks --layers=2 --dims=64 --source=data/scifact --out=runs/starbucks/small
+
 Stopped or killed and started again with the same flags, it goes on after the last finished shard.
 
 All devices of the machine encode. On several machines with a common disk, start it on each:
@@ -22,7 +27,7 @@ import pathlib
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli.shared import define_model, define_processes, start_processes
+from jaxir.cli.shared import define_model, define_processes, define_sizes, size_flag, start_processes
 
 
 def define(values: flags.FlagValues) -> None:
@@ -37,6 +42,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("side", "doc", ["doc", "query"], "documents or queries", flag_values=values)
     flags.DEFINE_string("split", None, "whose queries, with --side=query", flag_values=values)
     flags.DEFINE_enum("part", None, ["dense", "sparse"], "of a hybrid encoder", flag_values=values)
+    define_sizes(values)
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "of the stored vectors", flag_values=values)
     flags.DEFINE_integer(
         "shard_docs",
@@ -63,6 +69,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         raise InputError(
             "jaxir encode needs --workdir, --source and --out (jaxir encode --help has an example)"
         )
+    layers, dims = size_flag(values, "layers"), size_flag(values, "dims")
     start_processes(values)
 
     import jax
@@ -70,7 +77,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     from jaxir import processes
     from jaxir.config import TRUSTED
     from jaxir.data.prepare import prepare_spec
-    from jaxir.retrieval.model import encode_prepared
+    from jaxir.retrieval.model import cut_model, encode_prepared
     from jaxir.training.checkpoint import load_model
     from jaxir.training.compiled import keep_compiled
     from jaxir.training.mesh import make_mesh
@@ -78,6 +85,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
 
     keep_compiled(values.workdir)
     model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
+    model = cut_model(model, layers=layers, dims=dims)
     with processes.first_then_others("prepare"):
         prepared = prepare_spec(values.source, pathlib.Path(values.workdir) / "data")
     several = jax.local_device_count() > 1 and jax.default_backend() != "cpu"

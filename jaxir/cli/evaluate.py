@@ -21,6 +21,8 @@ sentence2 or a directory with a test.tsv per folder: Spearman's and Pearson's co
   jaxir evaluate --model=sentence-transformers/all-MiniLM-L6-v2 --sts=data/sts/stsb/test.tsv --report=runs/sts
   jaxir evaluate --workdir=runs/squad --sts=data/sts
 
+--layers and --dims measure the encoder cut to that size, as jaxir encode and jaxir export do.
+
 On several machines with a common disk, start it on each with --distributed=auto: each encodes and searches a
 part of the collection, and process 0 writes.
 
@@ -35,7 +37,7 @@ from typing import Any
 from absl import flags
 
 from jaxir.checks import InputError, check_known
-from jaxir.cli.shared import define_model, define_processes, start_processes
+from jaxir.cli.shared import define_model, define_processes, define_sizes, size_flag, start_processes
 
 
 def define(values: flags.FlagValues) -> None:
@@ -50,6 +52,7 @@ def define(values: flags.FlagValues) -> None:
         "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
     )
     define_model(values)
+    define_sizes(values)
     flags.DEFINE_string(
         "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
     )
@@ -167,12 +170,20 @@ def _sts(values: flags.FlagValues) -> None:
     if values.workdir:
         keep_compiled(values.workdir)
     model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
+    model = _at_size(values, model)
     result = sts_run.evaluate_sts(model, sets, side=values.sts_side)
     sts_run.show(result)
     for note in result.notes:
         print(f"note: {note}")
     if values.report:
         print(f"report: {sts_run.write_sts_report(values.report, result, model=model)}")
+
+
+def _at_size(values: flags.FlagValues, model: Any) -> Any:
+    """The model, cut to --layers and --dims."""
+    from jaxir.retrieval.model import cut_model
+
+    return cut_model(model, layers=size_flag(values, "layers"), dims=size_flag(values, "dims"))
 
 
 def _chain(values: flags.FlagValues) -> None:
@@ -193,7 +204,7 @@ def _chain(values: flags.FlagValues) -> None:
     workdir = pathlib.Path(values.workdir)
     allow = (*TRUSTED, *values.allow_import)
     keep_compiled(workdir)
-    model = load_model(values.model or check_workdir(workdir), allow=allow)
+    model = _at_size(values, load_model(values.model or check_workdir(workdir), allow=allow))
     with processes.first_then_others("prepare"):
         prepared = prepare_spec(values.source, workdir / "data", allow=None)
     several = jax.local_device_count() > 1 and jax.default_backend() != "cpu"

@@ -6,7 +6,12 @@
 sentence-transformers: config.json, model.safetensors, tokenizer.json, modules.json and prompts, which that
 library, mteb and others read; a learned sparse model becomes a folder for its SparseEncoder. jaxir: the
 same for encoders that no published architecture describes (static ones among them), read by
-jaxir.models.pretrained.load. Both hold a model card with the training data, the config and the figures of
+jaxir.models.pretrained.load. --layers and --dims cut a smaller model, whose file has these blocks only, and
+whose vectors are the first dimensions (of a sparse model: the largest terms) of the whole one's:
+
+  jaxir export --workdir=runs/starbucks --layers=2 --dims=64 --out=exported
+
+Both formats hold a model card with the training data, the config and the figures of
 the work directory's reports.
 """
 
@@ -15,7 +20,7 @@ from __future__ import annotations
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli.shared import define_allow_import
+from jaxir.cli.shared import define_allow_import, define_sizes, size_flag
 
 
 def define(values: flags.FlagValues) -> None:
@@ -30,6 +35,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "side", None, ["query", "doc"], "which tower, of a model with separate ones", flag_values=values
     )
+    define_sizes(values)
     flags.DEFINE_string("name", None, "title of the model card (default: the folder's)", flag_values=values)
     flags.DEFINE_bool("overwrite", False, "replace what stands at --out", flag_values=values)
     define_allow_import(values)
@@ -50,6 +56,8 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         to=values.to,
         step=step,
         side=values.side,
+        layers=size_flag(values, "layers"),
+        dims=size_flag(values, "dims"),
         name=values.name,
         overwrite=values.overwrite,
         allow=(*TRUSTED, *values.allow_import),

@@ -84,6 +84,7 @@ def search(
     if model is None:
         model = workdir if workdir and is_workdir(workdir) else find.find_model(found.path)
     loaded = load_model(model, allow=(*TRUSTED, *(allow_import or [])))
+    loaded = find.at_its_size(found, loaded)
     find.check_same_model(found, loaded)
     processes.check_same("what they search", dict(k=k, documents=found.size, model=loaded.fingerprint))
     texts = find.open_texts(found)

@@ -14,6 +14,7 @@ from jaxir.evaluation import examples
 from jaxir.evaluation.chain import ChainResult
 from jaxir.evaluation.report import picture_measure, write_report
 from jaxir.files import PathLike
+from jaxir.models.trained_sizes import cut_to
 from jaxir.retrieval import index
 from jaxir.retrieval.ids import pack_ids
 from jaxir.training.checkpoint import Model
@@ -36,9 +37,11 @@ def write_chain_report(
 
     ``seconds`` replaces the chain's own stages (the quickstart adds its training, and the total).
     """
+    size = cut_to(model.config, model.encoder)
+    name = f"{prepared.name}: {len(result.qrels):,} queries of {split}" + (f", cut to {size}" if size else "")
     return write_report(
         out_dir,
-        title=title or f"{prepared.name}: {len(result.qrels):,} queries of {split}",
+        title=title or name,
         runs=result.figures,
         per_query=result.per_query,
         baseline=result.table.baseline,

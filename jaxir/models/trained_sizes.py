@@ -63,6 +63,15 @@ def size_warning(
     )
 
 
+def cut_to(config: Mapping[str, Any], encoder: Encoder) -> str | None:
+    """The size of a model that :func:`jaxir.retrieval.model.cut_model` cut, in words; None of a whole one."""
+    size = config.get("size")
+    if not size:
+        return None
+    whole = whole_size(config, encoder)
+    return describe_size((size["layers"] or whole[0], size["dims"] or whole[1]), whole, NAMES[encoder.kind])
+
+
 def describe_size(size: tuple[int, int], whole: tuple[int, int], unit: str = "dimensions") -> str:
     """A size in words, of which what is whole is not counted.
 

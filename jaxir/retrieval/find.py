@@ -9,6 +9,7 @@ from jaxir.checks import InputError
 from jaxir.data import prepared
 from jaxir.files import MANIFEST, PathLike, read_manifest
 from jaxir.retrieval.index import EXACT_KINDS, Index
+from jaxir.retrieval.model import cut_model
 
 EXACT = tuple(f"index-{kind}" for kind in EXACT_KINDS)
 
@@ -52,6 +53,18 @@ def find_model(index_path: PathLike) -> pathlib.Path:
     raise InputError(
         f"{index_path} does not lead to its model: add --model=..., or --workdir=DIR, where it was trained"
     )
+
+
+def at_its_size(index: Index, model: Any) -> Any:
+    """The model at the size at which the index was encoded.
+
+    Raises:
+      InputError: the model has no such size: it is another one.
+    """
+    size = (index.manifest.get("settings") or {}).get("size")
+    if not size or index.manifest.get("model") == model.fingerprint:
+        return model
+    return cut_model(model, layers=size.get("layers"), dims=size.get("dims"), warn=False)
 
 
 def check_same_model(index: Index, model: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from numpy import ndarray
 
 from jaxir.checks import InputError, check_known
 from jaxir.data.prepared import Prepared
-from jaxir.files import PathLike
+from jaxir.files import PathLike, fingerprint
+from jaxir.models.cut import cut
+from jaxir.models.trained_sizes import size_warning, whole_size
 from jaxir.retrieval import encode
 from jaxir.retrieval.sparse_vectors import SparseRows
 from jaxir.types import Encoder
@@ -42,11 +45,52 @@ def encoder_of(model: Any, part: str | None = None) -> Encoder:
     return encoder.parts[part]
 
 
+def cut_model(model: Any, *, layers: int | None = None, dims: int | None = None, warn: bool = True) -> Any:
+    """The model at a smaller size: :func:`jaxir.models.cut.cut` of its encoder, and a fingerprint of its own.
+
+    Both sides have the size (queries of a table or a bag are not cut), and what is encoded names it
+    (``settings``), so that vectors of different sizes are never compared. The whole size: the model itself.
+
+    Args:
+      warn: of a size at which the model was not trained.
+
+    Raises:
+      InputError: sizes that the encoder does not have.
+    """
+    if layers is None and dims is None:
+        return model
+    encoder = cut(model.encoder, layers=layers, dims=dims)
+    if encoder is model.encoder:
+        return model
+    said = warn and size_warning(model.config, model.encoder, layers=layers, dims=dims)
+    if said:
+        warnings.warn(said, stacklevel=2)
+    before, whole = model.config.get("size") or {}, whole_size(model.config, model.encoder)
+    terms = min(dims or model.encoder.dim, before.get("dims") or model.encoder.dim)
+    size = {
+        "layers": None if encoder.layers == whole[0] else encoder.layers,
+        "dims": None if terms == whole[1] else terms,
+    }
+    return model._replace(
+        encoder=encoder,
+        config={**model.config, "size": {**size, "whole": list(whole)}},
+        fingerprint=fingerprint(model.fingerprint, size["layers"], size["dims"]),
+    )
+
+
+def size_of(model: Any) -> dict[str, int | None] | None:
+    """The arguments of :func:`cut_model` that made it of the whole model; None of a whole one."""
+    size = model.config.get("size")
+    return None if not size else {name: size[name] for name in ("layers", "dims")}
+
+
 def settings(model: Any, side: str = "doc", part: str | None = None) -> dict[str, Any]:
-    """How a text of this side becomes tokens; encodings with other settings are not comparable."""
+    """How a text of this side becomes a vector; encodings with other settings are not comparable."""
     facts = {"prefix": model.config["prefixes"][side], "max_length": model.config["max_length"][side]}
     if model.encoder.kind == "hybrid":
         facts["part"] = part
+    if size_of(model):
+        facts["size"] = size_of(model)
     return facts | ({"doc_text": model.config["data"]["doc_text"]} if side == "doc" else {})
 
 

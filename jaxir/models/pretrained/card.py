@@ -58,6 +58,8 @@ def model_card(
     normalized: bool,
     kind: str = "dense",
     encoder: Mapping[str, Any] | None = None,
+    size: str | None = None,
+    trained_at: str | None = None,
 ) -> str:
     """README.md of an exported model, in the hub's form: facts first, then how it was made.
 
@@ -67,9 +69,13 @@ def model_card(
       figures: what was measured with this model; nothing is claimed that is not in there.
       kind: of the representation, as :class:`jaxir.types.Encoder` has it.
       encoder: its spec, of which a sparse encoder's card says how queries are made.
+      size: of a model that was cut: how much it is of the whole one.
+      trained_at: the sizes that one training gave, if there were several.
     """
     library = "sentence-transformers" if to == "sentence-transformers" else "jaxir"
     facts = {
+        **({"size": f"{size} of the model that was trained"} if size else {}),
+        **({"trained at": trained_at} if trained_at else {}),
         **_output(kind, dim, normalized, encoder or {}),
         "similarity": "cosine" if normalized else "dot product",
         "longest input": "any" if max_length is None else f"{max_length} tokens; longer texts are cut",

@@ -78,7 +78,7 @@ def export(
         elif spec["fn"] == SPLADE:
             write_sparse(folder, spec, params, tokenizer, prompts, max_length)
         else:
-            raise cannot(f"it is made by {spec['fn']}")
+            raise cannot(f"it is made by {spec.get('encoder', spec)['fn']}")
         write_text(
             folder / "README.md", card or f"# A text encoder\n\nWritten by jaxir {jaxir.__version__}.\n"
         )
