@@ -2,6 +2,7 @@
 
   jaxir index --vectors=runs/squad/vectors --kind=exact --out=runs/squad/index
   jaxir index --vectors=runs/squad/vectors --kind=scann --queries=runs/squad/dev --out=runs/squad/scann
+  jaxir index --vectors=runs/nested/vectors --kind=exact --dims=64 --rerank=200 --out=runs/nested/funnel
   jaxir index --vectors=runs/splade/vectors --kind=sparse --out=runs/splade/index
   jaxir index --vectors=runs/splade/vectors --kind=seismic --queries=runs/splade/dev --out=runs/splade/seismic
 
@@ -9,6 +10,9 @@ ScaNN searches by brute force under 10,000 documents. Above, it has about sqrt(n
 few of them as reach --target_recall, measured while building on --queries, or on a sample of the
 documents. The recall of Seismic and BMP (extras seismic and bmp) is measured in the same way, with the
 options that are given; what they find is scored again exactly.
+
+With --dims the index is a funnel, for vectors of nested (Matryoshka) training: a search of --kind over their
+first dimensions proposes --rerank documents, which are ordered by --rerank_dims (default: all) dimensions.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ OPTIONS = (
     *("force_tree", "leaves", "leaves_to_search", "reorder", "dims_per_block", "anisotropic_threshold"),
     *("soar", "training_sample", "threads", "queries", "target_recall"),
     *("n_postings", "centroid_fraction", "min_cluster_size", "summary_energy", "max_fraction", "doc_cut"),
+    *("dims", "rerank_dims", "rerank"),
     *("neighbours", "query_cut", "heap_factor", "block_size", "compress", "alpha", "beta"),
 )
 
@@ -51,6 +56,9 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "queries", None, "vectors of typical queries, to measure recall on", flag_values=values
     )
+    integer("dims", "exact, scann: a funnel, whose first search takes so many dimensions")
+    integer("rerank_dims", "of a funnel: dimensions that order what was found (default: all)")
+    integer("rerank", "of a funnel: documents that are found and ordered again (default: 200)")
     integer(
         "reorder", "candidates scored exactly, as a multiple of k (default: scann 4 to 16, measured; else 2)"
     )

@@ -90,12 +90,26 @@ def _parse(name: str, command: types.ModuleType, values: flags.FlagValues, argv:
     if hasattr(command, "arguments"):
         argv = command.arguments(argv)
     try:
-        return values([f"jaxir {name}", *argv])[1:]
+        return values([f"jaxir {name}", *_underscored(values, argv)])[1:]
     except flags.UnrecognizedFlagError as error:
         hint = nearest(error.flagname, values)
         raise InputError(f"jaxir {name} has no flag --{error.flagname}.{hint}") from error
     except flags.Error as error:
         raise InputError(f"{error} (jaxir {name} --help lists the flags)") from error
+
+
+def _underscored(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """``--rerank-dims=64`` -> ``--rerank_dims=64``, where there is such a flag; what follows ``--`` stays."""
+    spelled, rest = argv, []
+    if "--" in argv:
+        spelled, rest = argv[: argv.index("--")], argv[argv.index("--") :]
+
+    def one(argument: str) -> str:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        known = argument.startswith("--") and "-" in name and name.replace("-", "_") in values
+        return f"--{name.replace('-', '_')}{equals}{value}" if known else argument
+
+    return [*map(one, spelled), *rest]
 
 
 def _help(command: types.ModuleType, values: flags.FlagValues) -> str:

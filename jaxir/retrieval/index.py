@@ -6,28 +6,24 @@ or unpickled because an index says so.
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from tqdm import tqdm
 
 from jaxir.checks import InputError, check_known
 from jaxir.files import PathLike, new_directory, read_manifest, write_manifest
-from jaxir.retrieval import exact, hosts, sparse_index, sparse_vectors, vectors
+from jaxir.retrieval import dense_index, funnel, sparse_index, sparse_vectors, vectors
 from jaxir.retrieval.ids import unpack_ids
 from jaxir.retrieval.topk import check_k
-from jaxir.retrieval.vectors import open_array, row_blocks
+from jaxir.retrieval.vectors import open_array
 
-DENSE_KINDS = ("exact", "scann")
+DENSE_KINDS = dense_index.KINDS
 SPARSE_KINDS = sparse_index.KINDS
 KINDS = (*DENSE_KINDS, *SPARSE_KINDS)
 EXACT_KINDS = ("exact", "sparse")
 METRICS = ("dot", "cosine")
-BLOCK_BYTES = 1 << 25
 KEPT_FACTS = ("side", "normalized", "model", "model_path", "source", "settings")
 
 
@@ -41,7 +37,7 @@ class Index(NamedTuple):
     negative). A sparse query finds only documents with which it has a term in common.
     """
 
-    kind: str
+    kind: str  # one of KINDS, or "funnel"
     path: pathlib.Path
     ids: np.ndarray  # [n] bytes
     dim: int
@@ -65,11 +61,18 @@ def build(
     *,
     kind: str | None = None,
     metric: str = "dot",
+    dims: int | None = None,
+    rerank_dims: int | None = None,
+    rerank: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> None:
     """Builds an index from a directory of vectors.
+
+    With ``dims`` it is a funnel: a search of this kind over the first ``dims`` dimensions proposes, and the
+    first ``rerank`` of what it finds are ordered by their dot products over ``rerank_dims``. Prefixes are
+    normalised again where the vectors are normalised.
 
     Args:
       vectors_path: what ``jaxir encode``, :func:`jaxir.retrieval.vectors.write` or
@@ -79,26 +82,36 @@ def build(
         None = the exact one.
       metric: "dot", or for dense vectors "cosine": then documents are normalised now and queries when they
         come.
+      dims, rerank_dims, rerank: of a funnel; default all dimensions, and
+        :data:`jaxir.retrieval.funnel.RERANK` documents.
       options: of the kind: those of ``build`` of :mod:`jaxir.retrieval.scann`,
         :mod:`jaxir.retrieval.seismic` or :mod:`jaxir.retrieval.bmp`. ``queries`` is an array of typical
         queries or a directory of their vectors; recall is measured on them.
 
     Raises:
-      InputError: an unknown kind, metric or option, a kind for other vectors than these, a torn source,
-        vectors that are not finite, negative weights, or an engine that is not installed.
+      InputError: an unknown kind, metric or option, a kind for other vectors than these, sizes of a funnel
+        that the vectors do not have, a torn source, vectors that are not finite, negative weights, or an
+        engine that is not installed.
     """
     if kind is None:
         kind = "sparse" if read_manifest(vectors_path, "vectors").get("layout") == "sparse" else "exact"
     check_known("kind of index", kind, KINDS)
     check_known("metric", metric, METRICS)
     if kind in SPARSE_KINDS:
+        if any(given is not None for given in (dims, rerank_dims, rerank)):
+            raise InputError(
+                f"a funnel goes by the first dimensions of dense vectors, an index of kind {kind} has none: "
+                "leave out dims, rerank_dims and rerank (jaxir encode --dims keeps the largest terms)"
+            )
         return _build_sparse(vectors_path, out, kind, metric, overwrite, progress, options)
     source = vectors.read(vectors_path)
     n, dim = source.values.shape
     if not n:
         raise InputError(f"{source.path} holds no vectors: there is nothing to index")
-    if kind == "exact" and options:
-        raise InputError(f"an exact index has no options, given: {', '.join(options)}; or take kind scann")
+    size = funnel.make(dim, dims, rerank_dims, rerank)
+    named = [name for name in options if not (size and name == "queries")]
+    if kind == "exact" and named:
+        raise InputError(f"an exact index has no options, given: {', '.join(named)}; or take kind scann")
     if kind == "scann":
         from jaxir.retrieval import scann
 
@@ -107,20 +120,11 @@ def build(
         arrays = work / "arrays"
         arrays.mkdir()
         vectors.save_array(work / "ids.npy", source.ids)
-        if kind == "exact":
-            facts = _build_exact(source, arrays, metric, progress)
-        else:
-            if isinstance(options.get("queries"), (str, os.PathLike)):
-                options["queries"] = vectors.read(options["queries"]).values.astype(np.float32)
-            if options.get("queries") is not None:
-                options["queries"] = check_queries(options["queries"], dim, metric)
-            values = np.empty((n, dim), np.float32)
-            for rows, block in _blocks(source, metric, progress):
-                values[rows] = block
-            facts = {"options": scann.build(values, arrays, **options)}
+        facts = dense_index.build(source, arrays, kind, metric, options, size=size, progress=progress)
         kept = _kept(source.manifest)
         kept["normalized"] = bool(kept.get("normalized")) or metric == "cosine"
-        write_manifest(work, "index", index_kind=kind, n=n, dim=dim, metric=metric, **kept, **facts)
+        sizes = dict(index_kind=dense_index.FUNNEL if size else kind, n=n, dim=dim, metric=metric)
+        write_manifest(work, "index", **sizes, **(kept | facts))
 
 
 def _build_sparse(
@@ -175,7 +179,8 @@ def open(
       verify: also compares the files' checksums with the manifest.
       over_processes: each of several processes holds its part of an exact index, and all call ``search``
         together (:mod:`jaxir.retrieval.hosts`). Every other index is held and searched by each alone.
-      options: for scann ``leaves_to_search`` and ``reorder``; for seismic and bmp those of their ``open``;
+      options: for scann ``leaves_to_search`` and ``reorder``; for a funnel ``rerank`` and those of its first
+        search; for seismic and bmp those of their ``open``;
         for exact those of :func:`jaxir.retrieval.exact.device_searcher`, for sparse those of
         :func:`jaxir.retrieval.sparse_device.searcher`.
 
@@ -186,37 +191,25 @@ def open(
     manifest = read_manifest(path, "index", verify=verify)
     kind, metric = manifest.get("index_kind"), manifest.get("metric")
     n, dim = manifest.get("n"), manifest.get("dim")
-    if kind not in KINDS or metric not in METRICS or not all(isinstance(x, int) for x in (n, dim)):
+    known = (*KINDS, dense_index.FUNNEL)
+    if kind not in known or metric not in METRICS or not all(isinstance(x, int) for x in (n, dim)):
         raise InputError(f"{path} is damaged: its manifest says {kind!r}, {metric!r}, {n} x {dim}")
     ids = open_array(path / "ids.npy")
-    if kind == "exact":
-        values = open_array(path / "arrays" / "vectors.npy")
-        consistent = values.shape == (n, dim) and str(values.dtype) in vectors.DTYPES
-        searcher = hosts.searcher if over_processes else exact.searcher
-        search = searcher(values, backend=backend, **options) if consistent else None
-    elif kind in SPARSE_KINDS:
-        consistent = isinstance(manifest.get("nnz"), int)
-        arrays = path / "arrays"
-        search = (
-            sparse_index.open(arrays, kind, (n, dim), manifest, backend=backend, **options)
-            if consistent
-            else None
-        )
+    sparse, arrays = kind in SPARSE_KINDS, path / "arrays"
+    if not sparse:
+        search = dense_index.open(arrays, manifest, backend=backend, over_processes=over_processes, **options)
+    elif isinstance(manifest.get("nnz"), int):
+        search = sparse_index.open(arrays, kind, (n, dim), manifest, backend=backend, **options)
     else:
-        from jaxir.retrieval import scann
-
-        sparse_index.check_options(scann.open, "ScaNN", options)
-        search = scann.open(path / "arrays", manifest.get("options", {}), n, **options)
-        consistent = True
-    if search is None or not consistent or ids.shape != (n,) or ids.dtype.kind != "S":
+        search = None
+    if search is None or ids.shape != (n,) or ids.dtype.kind != "S":
         raise InputError(f"{path} is damaged: its arrays do not have the sizes of its manifest")
 
     def checked(queries: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         check_k(k, n)
-        sparse = kind in SPARSE_KINDS
-        return search(
-            sparse_index.check_queries(queries, dim) if sparse else check_queries(queries, dim, metric), k
-        )
+        if sparse:
+            return search(sparse_index.check_queries(queries, dim), k)
+        return search(dense_index.check_queries(queries, dim, metric), k)
 
     return Index(kind, path, ids, dim, metric, manifest, checked)
 
@@ -227,73 +220,6 @@ def describe(path: PathLike) -> str:
     facts = read_manifest(path, "index")
     size = sum(file["bytes"] for file in facts["files"].values())
     line = f"{facts['index_kind']}, {facts['n']:,} documents x {facts['dim']}, {size / 1e6:,.1f} MB"
-    options = facts.get("options") or {}
-    if facts["index_kind"] in SPARSE_KINDS:
-        line += f", {sparse_index.describe(facts)}"
-    elif options.get("tree"):
-        line += (
-            f", {options['leaves_to_search']} of {options['leaves']} leaves searched, recall@100 "
-            f"{options['measured_recall@100']:.3f} on a sample of {options['measured_on']}"
-        )
-    elif facts["index_kind"] == "scann":
-        line += ", brute force (few documents)"
-    return line
-
-
-def check_queries(queries: np.ndarray, dim: int, metric: str = "dot") -> Float[np.ndarray, "q {dim}"]:
-    """The queries as float32 [q, dim], normalised for "cosine".
-
-    Raises:
-      InputError: other shapes, naming both dimensions; NaN, infinity, or a length whose square is not
-        a float32.
-    """
-    queries = np.asarray(queries)
-    if queries.ndim != 2 or queries.shape[1] != dim:
-        raise InputError(
-            f"queries have shape {queries.shape}, the index holds vectors of dimension {dim}: expected "
-            f"(any, {dim}); encode the queries with the model that encoded the documents"
-        )
-    queries = np.ascontiguousarray(queries, np.float32)
-    squares = _squares(queries)
-    if not np.isfinite(squares).all():
-        row = int(np.flatnonzero(~np.isfinite(squares))[0])
-        raise InputError(f"the vector of query {row} has NaN, infinity or far too large values")
-    return _normalised(queries, squares) if metric == "cosine" else queries
-
-
-def _build_exact(
-    source: vectors.Vectors, arrays: pathlib.Path, metric: str, progress: bool
-) -> dict[str, Any]:
-    dtype = source.values.dtype
-    with (arrays / "vectors.npy").open("wb") as file:
-        vectors.write_header(file, source.values.shape, dtype)
-        for _, block in _blocks(source, metric, progress):
-            file.write(np.ascontiguousarray(block, dtype))
-    return {"dtype": str(dtype)}
-
-
-def _blocks(source: vectors.Vectors, metric: str, progress: bool) -> Any:
-    """(rows, float32 block) over the vectors, checked, and normalised for "cosine"."""
-    n, dim = source.values.shape
-    with tqdm(total=n, desc="index", unit=" docs", disable=not progress, mininterval=0.5) as bar:
-        for rows in row_blocks(n, max(BLOCK_BYTES // (4 * dim), 1)):
-            block = source.values[rows].astype(np.float32)
-            squares = _squares(block)
-            if not np.isfinite(squares).all():
-                row = rows.start + int(np.flatnonzero(~np.isfinite(squares))[0])
-                raise InputError(
-                    f"the vector of document {source.ids[row].decode()!r} (row {row}) has NaN, infinity "
-                    "or far too large values; encode again with a sound model, or as float32"
-                )
-            yield rows, _normalised(block, squares) if metric == "cosine" else block
-            bar.update(len(block))
-
-
-def _squares(values: np.ndarray) -> np.ndarray:
-    """Squared lengths. Where these are finite float32, no dot product can overflow (Cauchy-Schwarz)."""
-    return np.einsum("ij,ij->i", values, values)
-
-
-def _normalised(values: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays."""
-    return values / np.sqrt(np.where(squares > 0, squares, 1))[:, None]
+    of = sparse_index if facts["index_kind"] in SPARSE_KINDS else dense_index
+    more = of.describe(facts)
+    return f"{line}, {more}" if more else line

@@ -67,7 +67,15 @@ def search(queries: SparseRows, k: int, *, engine: Candidates, times: float, doc
     """The k best of ``times * k`` candidates of an engine, by their exact scores: (scores, rows)."""
     n = len(docs.indptr) - 1
     rows = engine(queries, min(max(round(times * k), k), n))
-    scores = rescore(queries, rows, docs)
+    return best(rescore(queries, rows, docs), rows, k)
+
+
+def best(scores: Float[np.ndarray, "q c"], rows: Int[np.ndarray, "q c"], k: int) -> Found:
+    """The k best of c candidates in any order: (scores, rows), ties lowest row first; -inf is none.
+
+    >>> [a.tolist() for a in best(np.array([[1.0, 3, 3]]), np.array([[4, 9, 2]]), 2)]
+    [[[3.0, 3.0]], [[2, 9]]]
+    """
     rows = np.where(np.isfinite(scores), rows, np.iinfo(np.int64).max)
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     rows, scores = np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
@@ -98,15 +106,15 @@ def recall(found: Float[np.ndarray, "q f"], truth: Float[np.ndarray, "q t"], k: 
 
     By score, so that a document that ties with the last of them counts as well.
     """
-    exact = truth[:, :k]
-    wanted = np.isfinite(exact).sum(axis=1)
-    some = wanted > 0
+    some = np.isfinite(truth[:, 0])
     if not some.any():
         return 1.0
+    exact, found = truth[some, :k], found[some, :k]
+    wanted = np.isfinite(exact).sum(axis=1)
     last = np.where(np.isfinite(exact), exact, np.inf).min(axis=1)
     # What the exact search sums block by block may round in another way than one row alone.
-    enough = (found[:, :k] >= last[:, None] * (1 - 1e-6)).sum(axis=1)
-    return float(np.mean(np.minimum(enough, wanted)[some] / wanted[some]))
+    enough = (found >= (last - 1e-6 * np.abs(last))[:, None]).sum(axis=1)
+    return float(np.mean(np.minimum(enough, wanted) / wanted))
 
 
 def used_terms(source: SparseVectors) -> Int[np.ndarray, " t"]:
