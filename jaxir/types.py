@@ -18,7 +18,7 @@ Params = Any
 """A pytree of arrays: nested dicts with readable paths."""
 
 Side = Literal["query", "doc"]
-Kind = Literal["dense", "sparse", "hybrid", "tokens"]
+Kind = Literal["dense", "sparse", "hybrid", "tokens", "losses"]
 
 
 class Tokens(NamedTuple):

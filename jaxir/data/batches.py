@@ -11,7 +11,7 @@ import grain
 import numpy as np
 
 from jaxir.data.augment import TextBatch
-from jaxir.data.examples import Examples
+from jaxir.data.examples import Documents, Examples
 from jaxir.data.padding import packing, pad_flat, step_of
 from jaxir.data.plan import Plan
 from jaxir.data.ragged import Ragged
@@ -31,7 +31,7 @@ PACKED_STEPS = 8
 class Part(NamedTuple):
     """One data set of a feed. The offsets keep row numbers of different data sets apart."""
 
-    examples: Examples
+    examples: Examples | Documents
     query: TokenStore
     doc: TokenStore
     query_offset: int

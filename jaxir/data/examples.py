@@ -86,6 +86,30 @@ class Examples:
         return known
 
 
+@dataclass(frozen=True)
+class Documents:
+    """m examples, one for every document of a data set: its own positive, of a query with the same number."""
+
+    count: int  # m
+    most_positives: int = 1
+    candidates: None = None
+    teacher: None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, numbers: np.ndarray, rng: np.random.Generator) -> Listing:
+        """The examples of the given numbers."""
+        del rng
+        shape = (len(numbers), 1)
+        return Listing(numbers, numbers[:, None], np.ones(shape, np.float32), np.ones(shape, bool), None)
+
+    def known(self, query_row: np.ndarray, doc_row: np.ndarray, width: int) -> np.ndarray:
+        """The documents themselves: [b, width] int64 rows, filled up with -1."""
+        del doc_row
+        return np.where(np.arange(width) == 0, query_row[:, None], -1)
+
+
 def _draw(
     candidates: Candidates,
     query_row: np.ndarray,

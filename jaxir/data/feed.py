@@ -10,7 +10,7 @@ import numpy as np
 from jaxir.checks import InputError, check_known
 from jaxir.config import bind
 from jaxir.data.batches import Feed, Part, Side
-from jaxir.data.examples import build_examples
+from jaxir.data.examples import Documents, build_examples
 from jaxir.data.padding import LADDER, step_of
 from jaxir.data.plan import Plan
 from jaxir.data.prepared import Prepared
@@ -27,6 +27,7 @@ def feed(
     batch_size: int,
     seed: int = 0,
     split: str = "train",
+    pairs: str | None = None,
     listed: int = 0,
     listed_from: str = "negatives",
     negatives_file: PathLike | Sequence[PathLike | None] | None = None,
@@ -47,6 +48,8 @@ def feed(
     Args:
       data: a prepared data set, or (data set, weight) pairs.
       batch_size: queries in the global batch, over all processes.
+      pairs: "documents" draws each document once per epoch, with an empty query, also those that no split
+        knows; None, the judged pairs of the split.
       listed, listed_from, negatives_file: documents beside the positive, see
         :func:`jaxir.data.examples.build_examples`; with several data sets a file for each, or None.
       prefixes: {"query": ..., "doc": ...}, instructions put before the text.
@@ -79,6 +82,12 @@ def feed(
             "process and a number that divides the batch; packed=0 pads"
         )
     step_of(1, ladder)  # checks it
+    if pairs is not None:
+        check_known("value of pairs", pairs, ("documents",))
+        if listed or negatives_file:
+            raise InputError(
+                "pairs='documents' has no queries to list documents for: set listed=0, and no negatives_file"
+            )
     check_known("value of doc_text", doc_text, ("text", "title+text"))
     prefixes = {"query": "", "doc": "", **(prefixes or {})}
     max_length = {"query": 64, "doc": 256, **(max_length or {})}
@@ -113,11 +122,15 @@ def feed(
 
     parts = []
     for (prepared, _), file in zip(parts_of, files):
-        examples = build_examples(
-            prepared, split, listed=listed, listed_from=listed_from, negatives_file=file
-        )
         name = prepared.fingerprint
-        query, query_offset = store((name, "query"), "query", prepared.queries[split], _query_text)
+        if pairs is None:
+            examples = build_examples(
+                prepared, split, listed=listed, listed_from=listed_from, negatives_file=file
+            )
+            query, query_offset = store((name, "query"), "query", prepared.queries[split], _query_text)
+        else:
+            examples = Documents(len(prepared.docs))
+            query, query_offset = store((name, "query"), "query", _Blank(len(prepared.docs)), _query_text)
         doc, doc_offset = store(
             (name, "doc"), "doc", prepared.docs, _doc_text if doc_text == "text" else _titled
         )
@@ -151,8 +164,25 @@ def feed(
             [None if f is None else checksum(f) for f in files],
             [prefixes, max_length, list(ladder), tokenizer.fingerprint],
             [_describe(change) for change in changes],
+            *([] if pairs is None else [pairs]),
         ),
     )
+
+
+class _Blank(Sequence[Query]):
+    """Queries without a text, as many as there are documents."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, row: Any) -> Query:
+        return Query("", "")
+
+    def rows(self, rows: Sequence[int]) -> list[Query]:
+        return [Query("", "")] * len(rows)
 
 
 def _side(tokenizer: Tokenizer, prefix: str, max_length: int, ladder: Sequence[int]) -> Side:

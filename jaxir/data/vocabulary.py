@@ -25,6 +25,9 @@ BLOCKED = ("special", "punctuation", "stopwords")
 
 CONTINUATIONS = "continuations"
 
+MASKS = ("[MASK]", "<mask>")
+"""What mask tokens are called."""
+
 _FUNCTION_WORDS = """
 a about above after again against all also am among an and another any are as at be became because been
 before being below between both but by can could did do does doing down during each either else etc ever
@@ -225,6 +228,22 @@ def continuation_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     if not any(n in marked and len(token) > 1 for token, n in entries):
         return ()
     return tuple(n for _, n in entries if n not in marked)
+
+
+def mask_id(tokenizer: Tokenizer) -> int:
+    """The token that stands for a hidden one in masked language models.
+
+    Raises:
+      InputError: the vocabulary has none.
+    """
+    found = [tokenizer.backend.token_to_id(token) for token in MASKS]
+    known = [number for number in found if number is not None]
+    if not known:
+        raise InputError(
+            f"the tokenizer has no mask token ({' or '.join(MASKS)}): train one, or give mask_id, the id "
+            "of a token that no text has"
+        )
+    return known[0]
 
 
 def surfaces(tokenizer: Tokenizer) -> dict[int, str]:

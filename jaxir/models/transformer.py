@@ -39,6 +39,7 @@ class Transformer(nn.Module):
         *,
         packed: Int[Array, "1 t"] | None = None,
         types: Int[Array, "b l"] | None = None,
+        first: Float[Array, "b d"] | None = None,
         layers: Sequence[int] | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, "b l d"], ...]:
@@ -55,6 +56,7 @@ class Transformer(nn.Module):
             but attention is then computed for t tokens and not for b l. The result is the same; a
             real token that is not listed is NaN.
           types: token types (segments), 0 if not given.
+          first: what the first real token of each text is replaced by, after the embeddings (not packed).
           layers: numbers of blocks, 1-based; None = all blocks, in a tuple of one.
           train: dropout on; needs ``rngs={"dropout": key}``.
 
@@ -76,6 +78,9 @@ class Transformer(nn.Module):
             positions, types = places.pack(positions), None if types is None else places.pack(types)
             x = self._embed(places.pack(ids), places.pack(mask), positions, types)
         x = Dropout(c.dropout, train)(x, places)
+        if first is not None:
+            begins = mask & (jnp.arange(ids.shape[-1]) == jnp.argmax(mask, axis=-1)[:, None])
+            x = jnp.where(begins[..., None], first[:, None].astype(x.dtype), x)
         angles, bias = self._angles(positions), self._relative_bias(ids.shape[-1])
         masks = {w: attention_mask(mask, causal=c.causal, window=w) for w in set(c.windows)}
         block = _rematerialised(c.remat)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from jaxir import processes
 from jaxir.checks import InputError
-from jaxir.config import Allow, bind, build, import_path
+from jaxir.config import Allow, accepts, bind, build, import_path
 from jaxir.data import feed as feeds
 from jaxir.data import tokenizer as tokenizers
 from jaxir.data import vocabulary
@@ -50,6 +50,8 @@ def build_encoder(config: Config, tokenizer: tokenizers.Tokenizer | int, *, allo
         spec = with_ids(spec, tokenizer, allow=allow)
     else:  # names of ids mean nothing without a tokenizer, and change no shape
         spec = {k: v for k, v in spec.items() if k not in ID_FIELDS or all(isinstance(i, int) for i in v)}
+        if accepts(import_path(spec["fn"], allow=allow), "mask_id"):
+            spec.setdefault("mask_id", 0)
     if spec.get("vocab_size") is None:
         return build({k: v for k, v in spec.items() if k != "vocab_size"}, allow=allow, vocab_size=vocab_size)
     if spec["vocab_size"] < vocab_size:
@@ -212,10 +214,10 @@ def build_feed(
     """
     options = config["data"]
     for prepared, _ in data:
-        if options["split"] not in prepared.qrels:
+        if options.get("pairs") is None and options["split"] not in prepared.qrels:
             raise InputError(
                 f"{prepared.name} has no split {options['split']!r} to train on; it has "
-                f"{', '.join(prepared.qrels) or 'none'}"
+                f"{', '.join(prepared.qrels) or 'none'}. Documents alone: data.pairs='documents'"
             )
     return feeds.feed(
         data,
@@ -223,6 +225,7 @@ def build_feed(
         batch_size=config["batch_size"],
         seed=config["seed"],
         split=options["split"],
+        pairs=options.get("pairs"),
         listed=options["listed"],
         listed_from=options["listed_from"],
         negatives_file=options["negatives_file"],

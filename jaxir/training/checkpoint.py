@@ -16,6 +16,13 @@ from jaxir.config import TRUSTED, Allow
 from jaxir.data import tokenizer as tokenizers
 from jaxir.files import PathLike, fingerprint, read_json
 from jaxir.models import lora, pretrained
+from jaxir.models.pretrained.pretraining import (
+    check_arguments,
+    completed,
+    encoder_spec,
+    pretraining_spec,
+    read_pretraining,
+)
 from jaxir.models.pretrained.reading_sparse import sparse_spec
 from jaxir.models.pretrained.weights import Shardings
 from jaxir.models.sparse import WEIGHTS
@@ -48,6 +55,8 @@ def load_model(
       **changes: arguments of the encoder that differ from what is stored: dtype="bfloat16",
         pooling="cls", layers=4, ... A projection that is not there starts at random. ``sparse=dict(...)``
         makes a learned sparse encoder of it, see :func:`jaxir.models.pretrained.read`.
+        ``pretraining=dict(...)``, arguments of :func:`jaxir.models.smae.masked_language_model`, makes a
+        masked language model of it; without it, such a model is read as the dense encoder that it is for.
 
     Raises:
       InputError: no such model, no (such) checkpoint, a config that names other packages.
@@ -60,9 +69,11 @@ def load_model(
             f"{folder} holds no model: it is not a work directory of jaxir train ({CONFIG}, {CHECKPOINTS}/) "
             f"and no folder of published weights ({CONFIG}, model.safetensors, {TOKENIZER})"
         )
-    dtype = changes.pop("dtype", None) or "float32"
-    found = pretrained.read(path, dtype=dtype, param_dtype="float32", shardings=shardings, **changes)
-    return of_pretrained(found)
+    how = dict(param_dtype="float32", shardings=shardings, dtype=changes.pop("dtype", None) or "float32")
+    masked = changes.pop("pretraining", None)
+    if masked is not None:
+        return of_pretrained(read_pretraining(path, masked, **how, **changes))
+    return of_pretrained(pretrained.read(path, **how, **changes))
 
 
 def _load_run(
@@ -78,10 +89,14 @@ def _load_run(
         raise InputError(f"{workdir} has no {CHECKPOINTS} yet: was it trained to its first checkpoint?")
     tokenizer = tokenizers.load(workdir / TOKENIZER)
     trained = adapted(build_encoder(config, tokenizer, allow=allow), config)
-    spec, sparse = dict(config["encoder"]), changes.get("sparse")
-    if sparse is not None:
-        spec = sparse_spec(spec, sparse, workdir)
-    changed = {**config, "encoder": {**spec, **{k: v for k, v in changes.items() if k != "sparse"}}}
+    spec, given = dict(config["encoder"]), dict(changes)
+    sparse, masked = given.pop("sparse", None), given.pop("pretraining", None)
+    if masked is not None:
+        check_arguments(changes)
+        spec = pretraining_spec(spec, masked, workdir)
+    else:
+        spec = encoder_spec(spec) if sparse is None else sparse_spec(spec, sparse, workdir)
+    changed = {**config, "encoder": {**spec, **given}}
     encoder = build_encoder(changed, tokenizer, allow=allow)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     places = trees.named(shardings(shapes) if shardings else _on_first_device(shapes))
@@ -109,8 +124,11 @@ def _load_run(
     params = trees.fill(expected, leaves)
     if config.get("lora", {}).get("rank"):
         params = lora.merge(params, alpha=config["lora"]["alpha"])
-    if changes:
+    if changes or changed["encoder"]["fn"] != config["encoder"]["fn"]:
+        made = "decoder" in params
         params = _cut(params, encoder, shapes, places)
+        if masked is not None and not made:
+            params = completed(changed["encoder"], {k: x for k, x in params.items() if k != "decoder"})
     facts = {k: v for k, v in changed.items() if k not in (*HARMLESS, "prepared")}
     name = fingerprint(facts, tokenizer.fingerprint, chosen, items[0])
     return Model(encoder, params, tokenizer, changed, name, chosen, workdir.absolute())
@@ -157,7 +175,7 @@ def _cut(params: Any, encoder: Encoder, shapes: Any, places: Mapping[str, Any]) 
         elif shared in leaves and leaves[shared].shape == x.shape:  # from one tower to two
             same[name] = jax.device_put(jnp.copy(leaves[shared]), places[name])
     fresh = tuple(wanted.keys() - same.keys())
-    unknown = [n for n in fresh if not re.search(rf"projection|(^|/)mlm/|(^|/){WEIGHTS}$", n)]
+    unknown = [n for n in fresh if not re.search(rf"projection|(^|/)(mlm|decoder)/|(^|/){WEIGHTS}$", n)]
     if unknown:
         raise InputError(
             f"the changed encoder has {unknown[0]}, which was not trained; only a projection, a head over "

@@ -24,6 +24,9 @@ def default_config() -> ConfigDict:
                 source="pydocs",
                 sources=(),
                 split="train",
+                # "documents": each document once per epoch, with an empty query, whether it is judged or not;
+                # for pre-training, and for queries that are cropped from documents. Unset: the judged pairs
+                pairs=placeholder(str),
                 same_source_batches=False,  # each batch from one of several sources
                 listed=0,  # documents listed with each query, drawn anew each time
                 # "negatives": grade 0 or the negatives file; "judged": other judged documents, graded
@@ -52,6 +55,8 @@ def default_config() -> ConfigDict:
             init_with=dict(
                 # A learned sparse encoder of a backbone: arguments of jaxir.models.sparse.splade.
                 sparse=placeholder(object),
+                # Masked pre-training of a backbone: arguments of jaxir.models.smae.masked_language_model.
+                pretraining=placeholder(object),
                 pooling=placeholder(str),
                 normalize=placeholder(bool),
                 projection=placeholder(int),

@@ -15,6 +15,7 @@ from jaxir import processes, trees
 from jaxir.checks import InputError
 from jaxir.files import read_json
 from jaxir.models import lora
+from jaxir.models.pretrained.assembling import SMAE
 from jaxir.models.pretrained.weights import Shardings
 from jaxir.models.sparse import WEIGHTS
 from jaxir.training.checkpoint import load_model
@@ -26,6 +27,7 @@ Config = dict[str, Any]
 
 def check_start(config: Mapping[str, Any]) -> None:
     """Raises for options about a start, adapters and frozen weights that make no sense together."""
+    _check_pretraining(config)
     adapters = config["lora"]["rank"]
     changes = [k for k, v in config["init_with"].items() if v is not None]
     if not config["init_from"]:
@@ -50,6 +52,19 @@ def check_start(config: Mapping[str, Any]) -> None:
             "init_with.projection is new and would stay random, since lora freezes all weights: add "
             "lora.trained=('projection',)"
         )
+
+
+def _check_pretraining(config: Mapping[str, Any]) -> None:
+    """Raises for what needs representations, where a run has the losses of hidden tokens instead."""
+    if config["encoder"]["fn"] != SMAE and config["init_with"].get("pretraining") is None:
+        return
+    if config["eval"]["every"]:
+        raise InputError(
+            f"eval.every is {config['eval']['every']}, and masked pre-training has no retrieval to measure: "
+            "set eval.every=0. The loss of the log is that of documents before they are learned from"
+        )
+    if config.get("nested"):
+        raise InputError("nested is for representations; the sizes of masked pre-training are encoder.sizes")
 
 
 def begin(

@@ -20,6 +20,7 @@ from jaxir.types import Encoder, Params
 
 TRANSFORMER, STATIC = "jaxir.models.encoder:transformer", "jaxir.models.static:static"
 SPLADE = "jaxir.models.sparse:splade"
+SMAE = "jaxir.models.smae:masked_language_model"
 OWN = "jaxir"  # the key of config.json under which our own format keeps its facts
 
 Source = tuple[weights.Weights, Tensor] | np.ndarray
@@ -50,14 +51,23 @@ ID_FIELDS = ("special_ids", "blocked_ids", "continues")
 def with_ids(spec: Mapping[str, Any], tokenizer: Any, *, allow: Allow = TRUSTED) -> dict[str, Any]:
     """The spec with the ids of special, blocked and continuing tokens that it names ("stopwords").
 
-    An encoder that takes ``special_ids`` and is given none gets the tokenizer's.
+    An encoder that takes ``special_ids`` and is given none gets the tokenizer's; in the same way ``mask_id``,
+    and where it knows whole words ``continues``.
+
+    Raises:
+      InputError: it takes a mask token, and the tokenizer has none.
     """
     from jaxir.data import vocabulary
 
     out = dict(spec)
     takes = inspect.signature(import_path(spec["fn"], allow=allow)).parameters
+    usual = {"special_ids": "special"}
+    if "whole_word" in takes:
+        usual["continues"] = vocabulary.CONTINUATIONS
+    if "mask_id" in takes and out.get("mask_id") is None:
+        out["mask_id"] = vocabulary.mask_id(tokenizer)
     for key in ID_FIELDS:
-        given = out.get(key) or (("special",) if key == "special_ids" else ())
+        given = out.get(key) or ((usual[key],) if key in usual else ())
         given = (given,) if isinstance(given, str) else tuple(given)
         if key in takes and given:
             out[key] = list(vocabulary.ids_of(tokenizer, given))

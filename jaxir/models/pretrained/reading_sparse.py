@@ -16,6 +16,7 @@ from jaxir.files import fingerprint, read_json
 from jaxir.models.config import TransformerConfig
 from jaxir.models.pretrained import families, modules, weights
 from jaxir.models.pretrained.assembling import (
+    SMAE,
     SPLADE,
     Pretrained,
     Source,
@@ -128,9 +129,13 @@ def check_changes(changes: Mapping[str, Any]) -> None:
             )
 
 
-def no_head(folder: pathlib.Path) -> InputError:
+class NoHead(InputError):
+    """A backbone without a head over its vocabulary."""
+
+
+def no_head(folder: pathlib.Path) -> NoHead:
     """What a backbone without a head over its vocabulary is answered with."""
-    return InputError(
+    return NoHead(
         f"{folder} has no head over its vocabulary (masked language models have one), which a sparse encoder "
         "pools. Its token embeddings can be one: sparse=dict(head=dict(transform=False)), in a config "
         "init_with.sparse, to be trained with the encoder"
@@ -237,6 +242,8 @@ def sparse_spec(
     if spec["fn"] == SPLADE:
         return {**spec, **arguments}
     kept = [*TransformerConfig.__dataclass_fields__, "towers"]
+    if spec["fn"] == SMAE:
+        arguments = {"head": dict(spec.get("head") or {}), **arguments}
     trunk = {k: v for k, v in spec.items() if k in kept}
     if not trunk.keys() - {"vocab_size", "dim"} or "static" in spec["fn"]:
         raise InputError(f"{folder} is made by {spec['fn']}, which has no trunk for a sparse encoder")
