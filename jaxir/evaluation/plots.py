@@ -1,4 +1,4 @@
-"""Pictures of a training run and of a comparison, as PNG files. The only file with matplotlib.
+"""Pictures of a training run and of a comparison, as PNG files. Matplotlib is imported here and in plots_grid.
 
 Colours are Okabe and Ito's, which people with any colour vision tell apart; no meaning is carried by
 colour alone.
@@ -26,7 +26,7 @@ _METHODS = (
 )
 _LEVELS = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 3)))
 _LINES = ((GREEN, "o"), (ORANGE, "s"), (VERMILION, "^"), (BLUE, "D"))
-_STYLE = {
+STYLE = {
     "font.size": 11,
     "axes.titlesize": 12.5,
     "axes.titleweight": "bold",
@@ -56,7 +56,7 @@ def loss_curve(path: PathLike, curves: Sequence[Mapping[str, Any]], *, title: st
     if not losses:
         raise InputError("no row of the curves has 'step' and 'loss'")
     dev = {key: _series(curves, key) for key in _dev_keys(curves)}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 5.6 if dev else 3.8), dpi=130, layout="constrained")
         axes = figure.subplots(
             1 + bool(dev), 1, sharex=True, squeeze=False, height_ratios=(3, 2)[: 1 + bool(dev)]
@@ -93,7 +93,7 @@ def gain_loss(
         raise InputError(f"there is nothing to compare with {baseline!r} among {list(values)}")
     columns = len(others) if len(others) <= 3 else 2
     rows = -(-len(others) // columns)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         size = ((6.4, 10.4, 12.6)[columns - 1], 0.4 + 3.8 * rows)
         figure = Figure(figsize=size, dpi=130, layout="constrained")
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
@@ -141,7 +141,7 @@ def frontier(
     levels = _names(panels, with_cost=False)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         size = ((6.8, 11.0, 14.0)[columns - 1], 0.7 + 4.2 * rows)
         figure = Figure(figsize=size, dpi=130, layout="constrained")
         places = figure.subplots(rows, columns, squeeze=False).flat
