@@ -15,6 +15,11 @@ indexes, searches the split's queries, adds BM25 and the hybrid of both, and wri
 Of a sparse encoder the kinds are exact, seismic and bmp, and the report has its active terms, FLOPS, and the
 latency and size of each index. The parts of a hybrid encoder are searched one by one, and added.
 
+With --rerank_dims (or --rerank) dense vectors are searched by a funnel as well: --dims dimensions propose
+--rerank documents, --rerank_dims order them; the report has its recall, latency and size beside exact search:
+
+  jaxir evaluate --workdir=runs/nested --source=beir:data/scifact --dims=64 --rerank_dims=384 --kind=exact
+
 Similarity of sentences (STS Benchmark, SICK-R, ...), on tsv files with the columns score, sentence1,
 sentence2 or a directory with a test.tsv per folder: Spearman's and Pearson's correlation of score and cosine:
 
@@ -66,6 +71,12 @@ def define(values: flags.FlagValues) -> None:
         ["exact", "scann", "sparse", "seismic", "bmp"],
         "index; once per kind (default: exact)",
         flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "rerank_dims", None, "a funnel: dimensions after those of --dims", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "rerank", None, "of a funnel: documents that are ordered again (default: 200)", flag_values=values
     )
     flags.DEFINE_integer("depth", 100, "documents per query", flag_values=values, lower_bound=1)
     flags.DEFINE_bool("bm25", True, "add BM25 and the hybrid", flag_values=values)
@@ -152,7 +163,7 @@ def named_files(given: list[str]) -> dict[str, str]:
 
 
 def _sts(values: flags.FlagValues) -> None:
-    for name in ("run", "qrels", "source", "kind", "distributed"):
+    for name in ("run", "qrels", "source", "kind", "rerank_dims", "rerank", "distributed"):
         if values[name].value:
             raise InputError(
                 f"--sts needs no --{name}: give --workdir=DIR, where a run was trained, or --model"
@@ -180,10 +191,18 @@ def _sts(values: flags.FlagValues) -> None:
 
 
 def _at_size(values: flags.FlagValues, model: Any) -> Any:
-    """The model, cut to --layers and --dims."""
+    """The model, cut to --layers and --dims; of a funnel --dims are those of its first search."""
     from jaxir.retrieval.model import cut_model
 
-    return cut_model(model, layers=size_flag(values, "layers"), dims=size_flag(values, "dims"))
+    dims = None if _funnel(values) else size_flag(values, "dims")
+    return cut_model(model, layers=size_flag(values, "layers"), dims=dims)
+
+
+def _funnel(values: flags.FlagValues) -> dict[str, int | None] | None:
+    """The sizes of the funnel, if one is asked for."""
+    if values.rerank_dims is None and values.rerank is None:
+        return None
+    return dict(dims=size_flag(values, "dims"), rerank_dims=values.rerank_dims, rerank=values.rerank)
 
 
 def _chain(values: flags.FlagValues) -> None:
@@ -217,6 +236,7 @@ def _chain(values: flags.FlagValues) -> None:
         kinds=tuple(dict.fromkeys(values.kind)) if values.kind else None,
         measures=values.measures,
         depth=values.depth,
+        funnel=_funnel(values),
         bm25=values.bm25,
         hybrid=values.bm25,
         language=values.language,

@@ -22,8 +22,11 @@ from jaxir.evaluation.hybrid import Hybrid
 from jaxir.evaluation.measures import DEFAULT_MEASURES, Qrels, measure_runs, parse
 from jaxir.evaluation.stages import Run
 from jaxir.files import PathLike
+from jaxir.retrieval import funnel as funnels
 from jaxir.retrieval import fusion, runs
+from jaxir.retrieval.funnel import Funnel
 from jaxir.training.checkpoint import Model
+from jaxir.types import Encoder
 
 DEV_QUERIES = 1000
 """Development queries that choose the fusion, at most: more change the second digit of a weight."""
@@ -32,8 +35,8 @@ DEV_QUERIES = 1000
 class ChainResult(NamedTuple):
     """What the chain found.
 
-    Runs are named bm25, dense_exact, dense_scann, sparse_exact, sparse_seismic, sparse_bmp, dense+sparse (the
-    parts of a hybrid encoder) and hybrid (with BM25).
+    Runs are named bm25, dense_exact, dense_scann, dense_funnel-exact, dense_funnel-scann, sparse_exact,
+    sparse_seismic, sparse_bmp, dense+sparse (the parts of a hybrid encoder) and hybrid (with BM25).
     """
 
     runs: dict[str, Run]
@@ -42,7 +45,7 @@ class ChainResult(NamedTuple):
     table: table.Table  # with p-values against the baseline
     p_values: dict[str, dict[str, float]]  # run -> measure -> p, corrected
     recalls: dict[str, float]  # approximate run -> share of the exact top min(100, depth) that it finds
-    searches: dict[str, dict[str, float]]  # run of sparse vectors -> milliseconds per query, index bytes
+    searches: dict[str, dict[str, float]]  # of sparse vectors or a funnel: run -> ms per query, index bytes
     sparsity: dict[str, float]  # of sparse vectors: jaxir.evaluation.sparsity.summary; else empty
     hybrid: Hybrid | None
     qrels: Qrels
@@ -68,6 +71,7 @@ def evaluate_chain(
     depth: int = 100,
     scann_options: Mapping[str, Any] | None = None,
     engine_options: Mapping[str, Mapping[str, Any]] | None = None,
+    funnel: Mapping[str, int | None] | None = None,
     bm25: bool = True,
     hybrid: bool = True,
     language: str = "en",
@@ -92,17 +96,21 @@ def evaluate_chain(
       scann_options: of :func:`jaxir.retrieval.scann.build`. Development queries, where there are
         any, are what its recall is tuned on.
       engine_options: {"seismic": ..., "bmp": ...}, of their ``build``.
+      funnel: dims, rerank_dims and rerank of :func:`jaxir.retrieval.index.build`: dense vectors are searched
+        exactly and by a funnel, whose first search is of each of the ``kinds``.
       language: of BM25's words (:func:`jaxir.retrieval.words.analyzer`).
       baseline: the run that the others are compared with; None = the first.
       mesh: devices to encode on; None = the first one.
       progress: bars on standard error.
 
     Raises:
-      InputError: an unknown kind, split or measure, a split without judgements, ...
+      InputError: an unknown kind, split or measure, a split without judgements, a funnel that does not fit
+        the encoder or the depth, ...
     """
     parse(measures)
     check_positive("depth", depth)
-    parts = parts_of(model.encoder, kinds)
+    size = None if funnel is None else _funnel(model.encoder, funnel, min(depth, len(prepared.docs)))
+    parts = parts_of(model.encoder, kinds, size=size)
     names = [*(["bm25"] if bm25 else []), *(name for part in parts for name in part.runs())]
     names += ["+".join(part.name for part in parts)] if len(parts) > 1 else []
     names += ["hybrid"] if bm25 and hybrid else []
@@ -116,11 +124,11 @@ def evaluate_chain(
     processes.check_same(
         "what they evaluate",
         dict(model=model.fingerprint, source=prepared.fingerprint, split=split, dev=dev_split, depth=depth)
-        | dict(kinds=[list(part.kinds) for part in parts], bm25=bm25, hybrid=hybrid),
+        | dict(kinds=[list(part.kinds) for part in parts], funnel=size, bm25=bm25, hybrid=hybrid),
     )
     clock = stages.Clock()
     options = {"scann": scann_options or {}, **(engine_options or {})}
-    common = dict(depth=depth, options=options, clock=clock, mesh=mesh, progress=progress)
+    common = dict(depth=depth, options=options, size=size, clock=clock, mesh=mesh, progress=progress)
     parts_found = [search_part(part, model, prepared, workdir, test, dev, **common) for part in parts]
     found, dev_run = _together(parts, parts_found, depth)
     own = list(found)[-1] if len(parts) > 1 else next(iter(found))
@@ -143,6 +151,11 @@ def evaluate_chain(
         baseline = baseline or names[0]
         made = table.build(scores.figures, per_query=scores.per_query, baseline=baseline)
     notes = list(scores.notes) + ([f"hybrid: {fused}"] if fused else [])
+    if size:
+        notes.append(
+            f"funnel: of all documents by {size.dims} dimensions, the first {size.rerank} again by "
+            f"{size.rerank_dims}"
+        )
     sparsity = next((part.sparsity for part in parts_found if part.sparsity), {})
     if sparsity.get("empty queries"):
         empty = f"{sparsity['empty queries']:,.0f} of {len(test.ids):,}"
@@ -172,6 +185,30 @@ def evaluate_chain(
         {kind: i.path for kind, i in indexes.items()},
         tuple(notes),
     )
+
+
+def _funnel(encoder: Encoder, given: Mapping[str, int | None], depth: int) -> Funnel:
+    """The funnel over the dense vectors of an encoder.
+
+    Raises:
+      InputError: there are none, sizes that they do not have, or fewer candidates than ``depth``.
+    """
+    parts = (encoder.parts or {}).values() if encoder.kind == "hybrid" else (encoder,)
+    dense = next((part for part in parts if part.kind == "dense"), None)
+    if dense is None:
+        raise InputError(
+            f"a funnel goes by the first dimensions of dense vectors, the encoder gives {encoder.kind!r} "
+            "ones: leave out rerank_dims and rerank"
+        )
+    size = funnels.make(dense.dim, **given)
+    if size is None:
+        raise InputError("a funnel needs dims, the dimensions of its first search")
+    if size.rerank < depth:
+        raise InputError(
+            f"the runs have {depth} documents per query, but the funnel scores only {size.rerank} again: "
+            f"rerank={depth} or more, or a smaller depth"
+        )
+    return size
 
 
 def _together(

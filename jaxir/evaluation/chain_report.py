@@ -59,7 +59,7 @@ def summary(
     """What ``results.json`` holds besides the runs: recall, sparsity, the hybrid, seconds, counts.
 
     ``sparsity`` is what :func:`jaxir.evaluation.sparsity.summary` says of sparse vectors, ``searches`` what
-    each run of them costs.
+    each run of them, or beside a funnel, costs.
     """
     stages = dict(result.seconds if seconds is None else seconds)
     stages = {"total": stages.pop("total", sum(stages.values())), **stages}
@@ -67,7 +67,9 @@ def summary(
     for name, recall in result.recalls.items():
         facts[f"{name.rpartition('_')[2]}_recall@100"] = recall
     if result.sparsity:
-        facts |= {"sparsity": result.sparsity, "searches": result.searches}
+        facts["sparsity"] = result.sparsity
+    if result.searches:
+        facts["searches"] = result.searches
     if result.hybrid is not None:
         facts["hybrid"] = result.hybrid._asdict()
     facts["seconds"] = {stage: round(value, 3) for stage, value in stages.items()}

@@ -22,6 +22,7 @@ from jaxir.evaluation.stages import Clock, Run, Split
 from jaxir.evaluation.vector_checks import overlap
 from jaxir.files import PathLike
 from jaxir.retrieval import index, runs, sparse_vectors
+from jaxir.retrieval.funnel import Funnel
 from jaxir.retrieval.index import Index
 from jaxir.retrieval.model import encode_queries
 from jaxir.training.checkpoint import Model
@@ -29,6 +30,9 @@ from jaxir.types import Encoder
 
 TIMED = 50
 """Queries that are searched one at a time, at most."""
+
+FUNNEL = "funnel-"
+"""Before the kind of its first search: the name of a funnel among the kinds of a part."""
 
 
 class Part(NamedTuple):
@@ -50,7 +54,7 @@ class PartFound(NamedTuple):
     dev: Run | None  # of the development queries, in the index of the first
     indexes: dict[str, Index]  # kind -> index
     recalls: dict[str, float]  # approximate run -> share of the exact first min(100, depth)
-    searches: dict[str, dict[str, float]]  # run of sparse vectors -> milliseconds, megabytes
+    searches: dict[str, dict[str, float]]  # run of sparse vectors, or beside a funnel -> what it costs
     sparsity: dict[str, float]  # of sparse vectors: jaxir.evaluation.sparsity.summary
     home: pathlib.Path
 
@@ -59,8 +63,11 @@ def run_name(part: str, kind: str) -> str:
     return f"{part}_{'exact' if kind in index.EXACT_KINDS else kind}"
 
 
-def parts_of(encoder: Encoder, kinds: Sequence[str] | None) -> list[Part]:
+def parts_of(encoder: Encoder, kinds: Sequence[str] | None, *, size: Funnel | None = None) -> list[Part]:
     """The parts of an encoder with the kinds of index that each gets, the exact one first.
+
+    With the ``size`` of a funnel the kinds of dense vectors are those of its first search; beside it stands
+    the exact search by all dimensions.
 
     Args:
       kinds: "exact" is the exact one of every part; None = that alone. A part of a hybrid takes those that
@@ -90,6 +97,8 @@ def parts_of(encoder: Encoder, kinds: Sequence[str] | None) -> list[Part]:
             )
         chosen = [kind for kind in dict.fromkeys(wanted) if kind in fitting] or [exact]
         chosen.sort(key=lambda kind, exact=exact: kind != exact)  # stable
+        if size is not None and part.kind == "dense":
+            chosen = [exact, *(FUNNEL + kind for kind in chosen)]
         parts.append(Part(name, tuple(chosen), name if encoder.kind == "hybrid" else None))
     return parts
 
@@ -104,6 +113,7 @@ def search_part(
     *,
     depth: int,
     options: Mapping[str, Mapping[str, Any]],
+    size: Funnel | None = None,
     clock: Clock,
     mesh: Mesh | None,
     progress: bool,
@@ -113,6 +123,7 @@ def search_part(
     Args:
       options: kind of index -> options of its ``build``. Development queries, where there are any, are what
         recall is measured on.
+      size: of the funnel.
     """
     bar = "queries" if progress else None
     home = stages.home_of(model, prepared, workdir, part=part.part)
@@ -136,16 +147,19 @@ def search_part(
     rows: dict[str, np.ndarray] = {}
     searches: dict[str, dict[str, float]] = {}
     for kind in part.kinds:
-        given = dict(options.get(kind, {}))
+        first_kind = kind.removeprefix(FUNNEL)
+        given = dict(options.get(first_kind, {}))
+        if size is not None and kind != first_kind:
+            given |= size._asdict()
         if kind not in index.EXACT_KINDS:
             given["queries"] = dev_queries
         with clock(f"index_{kind}"):
-            indexes[kind] = stages.build_index(vectors, home, kind, given, progress=progress)
+            indexes[kind] = stages.build_index(vectors, home, first_kind, given, progress=progress)
         name = run_name(part.name, kind)
         with clock(f"search_{kind}"):
             scores, rows[kind] = indexes[kind].search(queries, depth)
         found[name] = runs.from_arrays(scores, rows[kind], test.ids, indexes[kind].ids)
-        if issparse(queries):
+        if issparse(queries) or size is not None:
             searches[name] = _cost(indexes[kind], queries, depth)
     first = part.kinds[0]
     dev_run = None

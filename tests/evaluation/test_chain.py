@@ -7,7 +7,7 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.data.prepare import prepare
 from jaxir.evaluation import chain, measures, stages, table
-from jaxir.evaluation.chain_report import write_chain_report
+from jaxir.evaluation.chain_report import summary, write_chain_report
 from jaxir.files import read_manifest
 from jaxir.retrieval import runs
 from jaxir.types import Encoder, Reps
@@ -189,3 +189,28 @@ def test_queries_without_a_term_find_nothing_and_are_counted(both, toy, tmp_path
     assert not any(found.runs["sparse_exact"].values())
     assert found.figures["sparse_exact"]["MRR@10"] == 0
     assert "20 of 20 queries have no active term" in " ".join(found.notes)
+
+
+def test_a_funnel_stands_beside_exact_search(model, toy, workdir):
+    sizes = dict(dims=8, rerank_dims=None, rerank=40)
+    result = chain.evaluate_chain(
+        model, toy, workdir, funnel=sizes, measures="MRR@10", depth=20, bm25=False, progress=False
+    )
+    assert list(result.runs) == ["dense_exact", "dense_funnel-exact"]
+    found, exact = result.runs["dense_funnel-exact"], result.runs["dense_exact"]
+    shared = [len(found[query].keys() & exact[query].keys()) / 20 for query in exact]
+    assert result.recalls == {"dense_funnel-exact": pytest.approx(sum(shared) / len(shared))}
+    costs = {name: cost["index bytes"] for name, cost in result.searches.items()}
+    assert costs["dense_funnel-exact"] - costs["dense_exact"] == pytest.approx(80 * 8 * 4, abs=200)
+    assert "funnel: of all documents by 8 dimensions, the first 40 again by 32" in result.notes
+    assert summary(result, toy)["funnel-exact_recall@100"] == result.recalls["dense_funnel-exact"]
+    for wrong, sentence in (
+        (dict(dims=64), "dims is 64, but the vectors have 32 dimensions"),
+        (dict(dims=8, rerank=19), "20 documents per query, but the funnel scores only 19 again"),
+        (dict(dims=None), "needs dims"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            chain.evaluate_chain(model, toy, workdir, funnel=wrong, depth=20, bm25=False, progress=False)
+    sparse = model._replace(encoder=model.encoder._replace(kind="sparse"))
+    with pytest.raises(InputError, match="the encoder gives 'sparse' ones"):
+        chain.evaluate_chain(sparse, toy, workdir, funnel=sizes, progress=False)
