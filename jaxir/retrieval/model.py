@@ -71,10 +71,11 @@ def cut_model(model: Any, *, layers: int | None = None, dims: int | None = None,
         "layers": None if encoder.layers == whole[0] else encoder.layers,
         "dims": None if terms == whole[1] else terms,
     }
+    of = before.get("of", model.fingerprint)  # cut twice or once: the same model
     return model._replace(
         encoder=encoder,
-        config={**model.config, "size": {**size, "whole": list(whole)}},
-        fingerprint=fingerprint(model.fingerprint, size["layers"], size["dims"]),
+        config={**model.config, "size": {**size, "whole": list(whole), "of": of}},
+        fingerprint=fingerprint(of, size["layers"], size["dims"]),
     )
 
 

@@ -79,6 +79,24 @@ def test_published_weights_pass_through(published_bert, tmp_path):
     }
 
 
+def test_a_smaller_size_and_its_card(published_bert, tmp_path, capsys):
+    main(["export", f"--workdir={published_bert}", f"--out={tmp_path / 'm'}", "--layers=1", "--dims=5"])
+    said = capsys.readouterr().err
+    assert "at 1 of 2 layers and 5 of 16 dimensions its quality may be far lower" in said
+    found = pretrained.read(tmp_path / "m")
+    assert (found.spec["layers"], found.spec["projection"][0]["features"]) == (1, 5)
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "| size | 1 of 2 layers and 5 of 16 dimensions of the model that was trained |" in card
+    assert "one vector of 5 dimensions, of length 1" in card
+
+
+def test_figures_of_the_whole_model_are_not_those_of_a_smaller_one(trained, tmp_path):
+    with pytest.warns(UserWarning, match="config has no nested"):
+        publish(trained, tmp_path / "m", to="jaxir", dims=3)
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "## Measured: toy: 20 queries of test (of the whole model)" in card
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -89,6 +107,9 @@ def test_published_weights_pass_through(published_bert, tmp_path):
         (["--workdir={trained}", "--out=x", "--to=jaxir", "--step=first"], "best, latest or the number"),
         (["--workdir={trained}", "--out=x", "--to=jaxir", "--side=doc"], "one tower"),
         (["--workdir={trained}", "--out={trained}", "--to=jaxir"], "exists already"),
+        (["--workdir={trained}", "--out=x", "--to=jaxir", "--layers=1"], "has no layers to choose from"),
+        (["--workdir={trained}", "--out=x", "--to=jaxir", "--dims=9"], "has 1 to 8 dimensions"),
+        (["--workdir={trained}", "--out=x", "--to=jaxir", "--layers=0"], "whole numbers above 0"),
         (["more"], "takes flags only"),
     ],
 )

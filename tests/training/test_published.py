@@ -3,6 +3,9 @@
 import pytest
 
 from jaxir.cli.main import main
+from jaxir.files import read_json
+from jaxir.retrieval.model import cut_model
+from jaxir.training.checkpoint import load_model
 
 
 def refused(capsys, *arguments):
@@ -45,6 +48,24 @@ def test_vectors(evaluated, texts, published, tmp_path, capsys):
     assert "not a work directory of jaxir train" in refused(capsys, "encode", *common)
     main(["encode", f"--model={published}", *common])
     assert (tmp_path / "v" / "manifest.json").is_file()
+
+
+def test_search_asks_at_the_size_of_the_vectors(published, texts, tmp_path, capsys):
+    home = [f"--model={published}", f"--workdir={tmp_path}"]
+    encode = ["encode", *home, f"--source=beir:{texts}"]
+    main([*encode, "--dims=3", f"--out={tmp_path / 'small'}"])
+    main(["index", f"--vectors={tmp_path / 'small'}", f"--out={tmp_path / 'index'}"])
+    manifest = read_json(tmp_path / "index" / "manifest.json")
+    assert (manifest["dim"], manifest["settings"]["size"]) == (3, {"layers": None, "dims": 3})
+    assert "at 3 of 8 dimensions its quality may be far lower" in capsys.readouterr().err
+    main(["search", f"--workdir={tmp_path}", "-k", "2", "bara doso"])
+    assert len([line for line in capsys.readouterr().out.splitlines() if "d" in line]) >= 2
+    whole = load_model(published)
+    assert cut_model(whole, dims=8) is whole
+    small = cut_model(whole, dims=4, warn=False)
+    twice = cut_model(small, dims=3, warn=False)
+    assert twice.fingerprint == manifest["model"] != small.fingerprint
+    assert "has 1 to 8 dimensions" in refused(capsys, *encode, "--dims=9", f"--out={tmp_path / 'x'}")
 
 
 def test_mistakes(published, tmp_path, texts, capsys):
