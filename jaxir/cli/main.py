@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "what a training run needs of a machine that is not here: memory, time, batch that fits",
     "encode": "encode a collection's documents (or queries) to vectors on disk",
     "index": "build an exact or ScaNN index from vectors",
+    "csr": "sparse codes of dense vectors: train a top-k autoencoder, encode with it",
     "search": "search with a query, or with queries from standard input",
     "evaluate": "compare runs, or encode, index, search and measure in one go",
     "score": "a teacher's scores of documents for each query, to train on",
