@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxir import negatives
 from jaxir.losses.distillation import kl_divergence
 from jaxir.reduce import AxisName, masked_mean
-from jaxir.types import Array, Batch, BatchReps
+from jaxir.types import Array, Batch, BatchReps, Reps
 
-Scores = Callable[[Array, Array], Array]
+Scores = Callable[[Reps, Reps], Array]
 
 
 def kl_of_scores(
@@ -27,22 +27,21 @@ def kl_of_scores(
 ) -> Array:
     r"""Mean over queries of KL(p_teacher || p_student), p = softmax over all documents of the global batch.
 
-    ``scores(query [b, d], docs [m, d]) -> [b, m]``, the temperature included. Documents that only fill lists
-    take no part. The teacher gets no gradient. Where the matrix of scores is large it is walked in tiles
-    and computed again for the gradient, as :func:`jaxir.negatives.choose` decides; the documents of all
-    devices are gathered in any case.
+    ``scores(query [b, ...], docs [m, ...]) -> [b, m]`` of representations, the temperature included.
+    Documents that only fill lists take no part, whatever stands in them. The teacher gets no gradient. Where
+    the matrix of scores is large it is walked in tiles and computed again for the gradient, as
+    :func:`jaxir.negatives.choose` decides; the documents of all devices are gathered in any case.
 
     References: Zhuang et al. 2024, Starbucks (arXiv:2410.13230).
     """
-    real = jnp.asarray(batch.where).reshape(-1)
-    sides = [x.docs.values.reshape(-1, x.docs.values.shape[-1]) for x in (student, teacher)]
-    queries = student.query.values, jax.lax.stop_gradient(teacher.query.values)
-    docs = sides[0], jax.lax.stop_gradient(sides[1])
+    where = jnp.asarray(batch.where)
+    rows, real = jnp.any(where, axis=-1), where.reshape(-1)
+    both = student, jax.lax.stop_gradient(teacher)
+    queries = tuple(_only(x.query, rows) for x in both)
+    docs = tuple(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), _only(x.docs, where)) for x in both)
     if axis_name is not None:
-        gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
-        docs, real = tuple(map(gather, docs)), gather(real)
-    rows = jnp.any(jnp.asarray(batch.where), axis=-1)
-    if negatives.choose(len(rows), len(real), docs[1].shape[-1], mode=mode).mode == "dense":
+        docs, real = jax.tree.map(lambda x: jax.lax.all_gather(x, axis_name, tiled=True), (docs, real))
+    if negatives.choose(len(rows), len(real), docs[1].values.shape[-1], mode=mode).mode == "dense":
         small, full = (scores(q, d) for q, d in zip(queries, docs))
         where = rows[:, None] & real[None]
         return kl_divergence(small, teacher=full, where=where, axis_name=axis_name)
@@ -66,12 +65,20 @@ def kl_of_coordinates(
       student, teacher: [..., d].
       where: [...] True = real.
     """
+    if where is not None:  # selected before anything is computed: 0 times NaN would be a NaN gradient
+        student, teacher = (jnp.where(where[..., None], x, 0) for x in (student, teacher))
     log_s, log_t = (jax.nn.log_softmax(x / temperature, axis=-1) for x in (student, teacher))
     return masked_mean(jnp.sum(jnp.exp(log_t) * (log_t - log_s), axis=-1), where, axis_name)
 
 
+def _only(reps: Reps, where: Array) -> Reps:
+    """The real ones, zeros elsewhere."""
+    wide = where.reshape(where.shape + (1,) * (reps.values.ndim - where.ndim))
+    return reps._replace(values=jnp.where(wide, reps.values, 0))
+
+
 def _streamed(
-    scores: Scores, queries: tuple[Array, Array], docs: tuple[Array, Array], real: Array, tile: int
+    scores: Scores, queries: tuple[Reps, Reps], docs: tuple[Reps, Reps], real: Array, tile: int
 ) -> Array:
     """The divergence of each query, from sums over tiles of the documents.
 
@@ -80,12 +87,13 @@ def _streamed(
     """
     count = -(-len(real) // tile)
     fill = count * tile - len(real)
-    docs = tuple(jnp.pad(x, ((0, fill), (0, 0))).reshape(count, tile, -1) for x in docs)
-    real = jnp.pad(real, (0, fill)).reshape(count, tile)
+    tiles = lambda x: jnp.pad(x, [(0, fill)] + [(0, 0)] * (x.ndim - 1)).reshape(count, tile, *x.shape[1:])
+    docs, real = jax.tree.map(tiles, (docs, real))
+    values = queries[0].values
     low = jnp.finfo(jnp.float32).min
-    none = jnp.zeros(len(queries[0]), jnp.float32)
-    # Sums that vary over a mesh as the queries do.
-    none = none + 0 * jnp.sum(jax.lax.stop_gradient(queries[0]), axis=-1)
+    # Zeros that vary over a mesh as the queries do.
+    first = values.reshape(len(values), -1)[:, 0]
+    none = jnp.where(first == first, 0, 0).astype(jnp.promote_types(values.dtype, jnp.float32))
 
     @jax.checkpoint
     def add(kept, part):

@@ -26,7 +26,7 @@ from jaxir.losses.distillation import ensemble
 from jaxir.objectives.objective import Objective
 from jaxir.objectives.terms import OF_REPS, Term, learnable, parse
 from jaxir.reduce import AxisName, masked_mean, over
-from jaxir.types import Array, Batch, BatchReps, Params
+from jaxir.types import Array, Batch, BatchReps, Params, Reps
 
 
 def combine(
@@ -119,8 +119,8 @@ def _objective(terms: list[Term], chosen: Any) -> Objective:
 
     first = next((t for t in (terms[i] for i in chosen) if t.on == "in_batch"), None)
 
-    def scores(params: Params, query: Array, docs: Array) -> Array:
-        found = first.score(first.sees(query), first.sees(docs))
+    def scores(params: Params, query: Reps, docs: Reps) -> Array:
+        found = first.score(first.sees(query.values), first.sees(docs.values))
         temperature = _temperature(first, params)
         return found if temperature is None else found / temperature
 

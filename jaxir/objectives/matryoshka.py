@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxir.checks import InputError
-from jaxir.objectives.nesting import Size, apply_to, check_ascending, check_sizes, small, width
+from jaxir.objectives.nesting import Size, apply_to, check_sizes, small, width, widths
 from jaxir.objectives.objective import Objective
 from jaxir.types import Array, Encoder
 
@@ -38,21 +38,16 @@ def matryoshka(
 
     References: Kusupati et al. 2022 (arXiv:2205.13147).
     """
-    dims = tuple(dims)
-    check_ascending("dims", dims)
-    return nested(objective, encoder, [Size(None, d) for d in dims], weights)
+    return nested(objective, encoder, widths(dims), weights)
 
 
 def nested(
     objective: Objective, encoder: Encoder, sizes: Sequence[Size], weights: Sequence[float] | None = None
 ) -> Objective:
-    """The weighted sum of an objective over sizes, of which each may have its layer."""
-    sizes = tuple(Size(*size) for size in sizes)
-    check_sizes(encoder, sizes)
+    """The weighted sum of an objective over sizes, all of which name their layers or none does."""
+    check_sizes(objective, encoder, sizes)
     factors = check_weights(weights, len(sizes))
     layers = tuple(sorted({s.layer for s in sizes if s.layer is not None}))
-    if layers and any(s.layer is None for s in sizes):
-        raise InputError(f"sizes {sizes} name a layer for some and not for others: name it for all")
 
     def wrap(inner: Objective) -> Objective:
         def memory(dim: int) -> dict[str, Any]:
@@ -93,9 +88,9 @@ def check_weights(weights: Sequence[float] | None, count: int) -> tuple[float, .
     Raises:
       InputError: another number of them, or one below 0.
     """
-    factors = (1.0,) * count if weights is None else tuple(weights)
-    if len(factors) != count:
-        raise InputError(f"{len(factors)} weights for {count} sizes: give one for each, or none")
+    factors = (1.0,) * count if weights is None else weights
+    if not isinstance(factors, Sequence) or len(factors) != count:
+        raise InputError(f"weights is {factors!r} for {count} sizes: give one number for each, or none")
     if any(not w >= 0 for w in factors):
-        raise InputError(f"weights of sizes are {factors}, they must be at least 0")
-    return factors
+        raise InputError(f"weights of sizes are {tuple(factors)}, they must be at least 0")
+    return tuple(factors)

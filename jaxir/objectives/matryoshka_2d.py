@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxir.checks import InputError, check_known, check_positive
 from jaxir.objectives.alignment import kl_of_coordinates
-from jaxir.objectives.nesting import Size, check_ascending, check_sizes, small
+from jaxir.objectives.nesting import check_sizes, check_weight, small, widths
 from jaxir.objectives.objective import Objective
 from jaxir.types import Array, BatchReps, Encoder, Reps
 
@@ -60,13 +61,13 @@ def matryoshka_2d(
 
     References: Li et al. 2024 (arXiv:2402.14776).
     """
-    dims = tuple(dims)
-    check_ascending("dims", dims)
-    check_sizes(encoder, [Size(None, d) for d in dims])
+    sizes = widths(dims)
+    check_sizes(objective, encoder, sizes)
     check_known("reading", reading, READINGS)
     check_positive("kl_temperature", kl_temperature)
     named, detached = READINGS[reading]
     check_known("layer_weights", layer_weights or named, WEIGHTS)
+    check_weight("kl_weight", kl_weight)
     if encoder.layers < 2:
         raise InputError(f"an encoder of {encoder.layers} layers has none below the last: use matryoshka")
     if kl_weight and encoder.kind != "dense":
@@ -75,8 +76,10 @@ def matryoshka_2d(
         )
     if objective.memory(encoder.dim):
         raise InputError("an objective with a memory has no one batch to remember where sizes are drawn")
+    dims = tuple(size.dims for size in sizes)
     below = tuple(range(1, encoder.layers))
-    shares = jnp.array([WEIGHTS[layer_weights or named](layer) for layer in below], jnp.float32)
+    # Of numpy: constants of a program on whatever devices it is for.
+    shares = np.array([WEIGHTS[layer_weights or named](layer) for layer in below], np.float32)
 
     def wrap(inner: Objective, aligned: bool) -> Objective:
         def apply(params, reps, batch, *, key=None, axis_name=None, memory=None, **how):
@@ -90,7 +93,7 @@ def matryoshka_2d(
             at_last, at_lower = (_drawn(x, i, dims, encoder) for x, i in zip((reps[-1], lower), widths))
             loss, metrics, _ = inner.apply(params, at_last, batch, key=keys[3], **how)
             value, more, _ = inner.apply(params, at_lower, batch, key=keys[4], **how)
-            loss = loss + shares[pick] * value
+            loss = loss + jnp.asarray(shares)[pick] * value
             metrics = metrics | {f"lower/{k}": v for k, v in more.items()}
             metrics["layer"] = 1.0 + pick
             if aligned and kl_weight:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxir.reduce import AxisName
-from jaxir.types import Array, Batch, BatchReps, Params
+from jaxir.types import Array, Batch, BatchReps, Params, Reps
 
 
 def nothing(dim: int) -> dict[str, Any]:
@@ -26,8 +26,8 @@ class Objective:
     ``layers`` names the encoder's layers that it wants, shallow ones first: ``reps`` is then a tuple with
     the :class:`BatchReps` of each. None = the last one's alone, and no tuple.
 
-    ``scores(params, query [b, d], docs [m, d]) -> [b, m]`` is what its first term of in-batch scores
-    compares, the temperature included; None without such a term.
+    ``scores(params, query [b, ...], docs [m, ...]) -> [b, m]``, of :class:`jaxir.types.Reps`, is what its
+    first term of in-batch scores compares, the temperature included; None without such a term.
 
     ``memory(dim)`` is what it carries from step to step beside parameters, for representations of ``dim``
     dimensions: a tree of zeros, the same on all devices; {} for none. ``apply`` with memory None begins anew.
@@ -40,7 +40,7 @@ class Objective:
     init: Callable[[Array], Params]
     apply: Callable[..., tuple[Array, dict[str, Array], Any]]
     layers: tuple[int, ...] | None = None
-    scores: Callable[[Params, Array, Array], Array] | None = None
+    scores: Callable[[Params, Reps, Reps], Array] | None = None
     memory: Callable[[int], Any] = nothing
     parts: tuple[Objective, Objective] | None = None
 

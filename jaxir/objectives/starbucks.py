@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxir.checks import InputError, check_known
 from jaxir.objectives.alignment import kl_of_coordinates, kl_of_scores
 from jaxir.objectives.matryoshka import nested
-from jaxir.objectives.nesting import Size, check_ascending, small
+from jaxir.objectives.nesting import check_weight, pairs, small
 from jaxir.objectives.objective import Objective
 from jaxir.types import Array, Batch, BatchReps, Encoder
 
@@ -28,8 +28,8 @@ def starbucks(
 ) -> Objective:
     r"""L = sum_i c_i L(S_i) + kappa sum_{i < last} KL(full || S_i), over sizes S_i = (layers, dimensions).
 
-    One forward pass gives all layers; the last size is the full model, the teacher. The divergences are those
-    of :mod:`jaxir.objectives.alignment`:
+    One forward pass gives all layers; the last size, as a rule the full model, is the teacher. Sums are not
+    divided by the number of sizes. The divergences are those of :mod:`jaxir.objectives.alignment`:
 
     - ``kl="scores"``, for retrieval: over the documents of the global batch, softmax of the objective's own
       in-batch scores, temperature included; the full model gets no gradient from it;
@@ -50,13 +50,13 @@ def starbucks(
     References: Zhuang et al. 2024 (arXiv:2410.13230).
     """
     check_known("kl", kl, KL)
-    check_ascending("sizes", [tuple(size) for size in sizes])
-    sizes = tuple(Size(*size) for size in sizes)
+    check_weight("kl_weight", kl_weight)
+    sizes = pairs(sizes)
     if kl == "scores" and kl_weight and objective.scores is None:
         raise InputError(
             "kl='scores' needs a term on='in_batch', whose scores are compared: kl_weight=0 goes without"
         )
-    if kl == "coordinates" and encoder.kind != "dense":
+    if kl == "coordinates" and kl_weight and encoder.kind != "dense":
         raise InputError(
             f"kl='coordinates' is for dense encoders, this one is {encoder.kind}: use kl='scores'"
         )
