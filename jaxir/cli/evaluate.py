@@ -26,7 +26,12 @@ sentence2 or a directory with a test.tsv per folder: Spearman's and Pearson's co
   jaxir evaluate --model=sentence-transformers/all-MiniLM-L6-v2 --sts=data/sts/stsb/test.tsv --report=runs/sts
   jaxir evaluate --workdir=runs/squad --sts=data/sts
 
---layers and --dims measure the encoder cut to that size, as jaxir encode and jaxir export do.
+--layers and --dims measure the encoder cut to that size, as jaxir encode and jaxir export do. With --grid
+they are lists, and every size is measured in one pass over the collection, with a heatmap of what each finds
+and costs; the default is what was trained, or up to six layers and six widths:
+
+  jaxir evaluate --workdir=runs/nested --source=beir:data/scifact --grid
+  jaxir evaluate --workdir=runs/nested --source=beir:data/scifact --grid --layers=2,4,6 --dims=32,64,384
 
 On several machines with a common disk, start it on each with --distributed=auto: each encodes and searches a
 part of the collection, and process 0 writes.
@@ -42,6 +47,7 @@ from typing import Any
 from absl import flags
 
 from jaxir.checks import InputError, check_known
+from jaxir.cli import evaluate_grid
 from jaxir.cli.shared import define_model, define_processes, define_sizes, size_flag, start_processes
 
 
@@ -58,6 +64,7 @@ def define(values: flags.FlagValues) -> None:
     )
     define_model(values)
     define_sizes(values)
+    evaluate_grid.define(values)
     flags.DEFINE_string(
         "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
     )
@@ -95,8 +102,12 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, positional: list[str]) -> None:
     if positional:
         raise InputError(f"jaxir evaluate takes flags only, not {positional[0]!r}")
+    if values.part and not values.grid:
+        raise InputError("--part is for --grid: without it, all parts of a hybrid are searched")
     if values.sts:
         _sts(values)
+    elif values.grid:
+        evaluate_grid.run(values)
     elif values.run and values.workdir:
         raise InputError("give --run (with --qrels) or --workdir (with --source), not both")
     elif values.run:

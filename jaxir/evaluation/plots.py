@@ -1,4 +1,4 @@
-"""Pictures of a training run and of a comparison, as PNG files. Matplotlib is imported here and in plots_grid.
+"""Pictures of a training run and of a comparison, as PNG files. Matplotlib: here and in plots_grid.
 
 Colours are Okabe and Ito's, which people with any colour vision tell apart; no meaning is carried by
 colour alone.

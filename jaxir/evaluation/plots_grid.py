@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -56,15 +55,13 @@ def sizes_grid(
         left, right = figure.subplots(1, 2, width_ratios=(max(wide, 4.2), 5.6))
         _heatmap(left, values, layers, dims, trained, unit)
         left.set_title(f"{measure} of every size" if len(layers) > 1 else f"{measure} of every width")
-        colours = _over_cost(right, values, bytes_per_document, layers, milliseconds, trained)
+        costs = np.maximum(bytes_per_document, 1.0)  # sparse rows may all be empty
+        _over_cost(right, values, costs, layers, milliseconds, trained)
         for (name, value), style in zip((levels or {}).items(), ("--", ":", "-.")):
             right.axhline(value, color="#444444", linewidth=1.3, linestyle=style, label=name)
-        right.set_title("and what it costs")
-        right.set_ylabel(measure)
-        handles, names = right.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside right center")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color="#444444")
-        del colours
+        right.set_title(f"{measure} by what it costs")
+        right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        figure.suptitle(title, ha="left", x=0.01, fontsize=13.5, weight="bold")
         figure.savefig(path)
 
 
@@ -78,10 +75,12 @@ def _heatmap(
 ) -> None:
     """Colours from the lowest to the highest value; the value in each cell, trained sizes framed."""
     spread = max(float(values.max() - values.min()), 1e-9)
-    axes.imshow(values, cmap="YlGnBu", origin="lower", aspect="auto", vmin=values.min() - 0.15 * spread)
+    low, high = values.min() - 0.1 * spread, values.max() + 0.35 * spread
+    image = axes.imshow(values, cmap="YlGnBu", origin="lower", aspect="auto", vmin=low, vmax=high)
     best = values.max()
     for (row, column), value in np.ndenumerate(values):
-        dark = (value - values.min()) / spread > 0.5
+        red, green, blue, _ = image.cmap(image.norm(value))
+        dark = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.3
         axes.text(
             column,
             row,
@@ -110,36 +109,38 @@ def _over_cost(
     layers: Sequence[str],
     milliseconds: Sequence[float],
     trained: Sequence[tuple[int, int]],
-) -> Any:
+) -> None:
     """A line for each layer, the deeper the darker; hollow points were not trained, where some were."""
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.12, 0.95, len(layers)))
     for row in reversed(range(len(layers))):
-        name = f"{layers[row]} layers, " if layers[row] else ""
-        name = name.replace("1 layers", "1 layer") if layers[row] == "1" else name
-        axes.plot(costs[row], values[row], color=shades[row], linewidth=1.7, zorder=2)
-        for column, (x, y) in enumerate(zip(costs[row], values[row])):
-            full = not trained or (row, column) in trained
-            axes.plot(
-                x,
-                y,
-                marker=MARKERS[row % len(MARKERS)],
-                markersize=6,
-                color=shades[row],
-                markerfacecolor=shades[row] if full else "white",
-                linestyle="",
-                zorder=3,
-                label=f"{name}{_short(milliseconds[row])} ms per text"
-                if column == len(values[row]) - 1
-                else None,
-            )
+        plural = "" if layers[row] == "1" else "s"
+        name = f"{layers[row]} layer{plural}, " if layers[row] else ""
+        style = dict(color=shades[row], marker=MARKERS[row % len(MARKERS)], markersize=6)
+        label = f"{name}{_short(milliseconds[row])} ms per text"
+        axes.plot(costs[row], values[row], linewidth=1.7, zorder=2, label=label, **style)
+        hollow = [j for j in range(len(values[row])) if trained and (row, j) not in trained]
+        white = dict(markerfacecolor="white", linestyle="", zorder=3)
+        axes.plot(costs[row][hollow], values[row][hollow], **style, **white)
     axes.set_xscale("log")
-    axes.set_xlabel("bytes per document")
-    ticks = costs[-1] if len(costs[-1]) <= 7 else costs[-1][:: -(-len(costs[-1]) // 7)]
-    axes.xaxis.set_major_locator(FixedLocator([float(x) for x in ticks]))
+    axes.set_xlabel("bytes per document" + (" (filled: trained at this size)" if trained else ""))
+    axes.xaxis.set_major_locator(FixedLocator(_apart(costs[-1])))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.margins(x=0.06, y=0.1)
-    return shades
+
+
+def _apart(costs: Float[np.ndarray, " dims"]) -> list[float]:
+    """Those of rising costs whose names do not touch on a logarithmic axis, the first and last among them.
+
+    >>> _apart(np.array([64.0, 70, 512, 1000, 64000]))
+    [64.0, 512.0, 64000.0]
+    """
+    first, *between, last = np.maximum([costs[0], *costs[1:-1], costs[-1]], 1.0).tolist()
+    kept, least = [first], (last / first) ** 0.12
+    for cost in between:
+        if cost >= kept[-1] * least and last >= cost * least:
+            kept.append(cost)
+    return [*kept, last]
 
 
 def _short(number: float) -> str:
