@@ -20,7 +20,7 @@ from jaxir.files import MANIFEST, PathLike
 from jaxir.retrieval import index as indexes
 from jaxir.retrieval import vectors as vector_files
 from jaxir.retrieval.encode import make_text_fn
-from jaxir.retrieval.find import find_model
+from jaxir.retrieval.find import at_its_size, find_model
 from jaxir.retrieval.index import Index
 from jaxir.training.checkpoint import Model, load_model
 from jaxir.training.model import check_workdir
@@ -78,7 +78,9 @@ def examine(
         findings += doctor.check_data(data, measures=measures)
     for one in opened:
         part = (one.manifest.get("settings") or {}).get("part")
-        checked = check_index(one, parts.get(part, loaded), data, vectors, encode=encode)
+        asked = parts.get(part, loaded)
+        mine = asked and at_its_size(one, asked)
+        checked = check_index(one, mine, data, vectors, encode=encode if mine is asked else None)
         findings += [f._replace(check=f"{one.path.name}: {f.check}") for f in checked]
     return findings
 

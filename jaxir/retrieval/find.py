@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -56,15 +57,13 @@ def find_model(index_path: PathLike) -> pathlib.Path:
 
 
 def at_its_size(index: Index, model: Any) -> Any:
-    """The model at the size at which the index was encoded.
-
-    Raises:
-      InputError: the model has no such size: it is another one.
-    """
+    """The model at the size at which the index was encoded; as it is where it has none such."""
     size = (index.manifest.get("settings") or {}).get("size")
     if not size or index.manifest.get("model") == model.fingerprint:
         return model
-    return cut_model(model, layers=size.get("layers"), dims=size.get("dims"), warn=False)
+    with contextlib.suppress(InputError):
+        return cut_model(model, layers=size.get("layers"), dims=size.get("dims"), warn=False)
+    return model
 
 
 def check_same_model(index: Index, model: Any) -> None:

@@ -60,6 +60,9 @@ def test_search_asks_at_the_size_of_the_vectors(published, texts, tmp_path, caps
     assert "at 3 of 8 dimensions its quality may be far lower" in capsys.readouterr().err
     main(["search", f"--workdir={tmp_path}", "-k", "2", "bara doso"])
     assert len([line for line in capsys.readouterr().out.splitlines() if "d" in line]) >= 2
+    with pytest.raises(SystemExit):  # random weights
+        main(["doctor", f"--index={tmp_path / 'index'}"])
+    assert "fingerprints: model, index belong" in capsys.readouterr().out
     whole = load_model(published)
     assert cut_model(whole, dims=8) is whole
     small = cut_model(whole, dims=4, warn=False)
