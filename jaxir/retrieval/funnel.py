@@ -21,8 +21,8 @@ from jaxir.retrieval.vectors import row_blocks
 RERANK = 200
 """Candidates that are scored again, by default: twice the usual depth of a run."""
 
-GATHERED_BYTES = 1 << 25
-"""Of candidates' vectors in memory at once."""
+GATHERED_BYTES = 1 << 20
+"""Of candidates' vectors in memory at once: few enough that they stay in cache until they are multiplied."""
 
 
 class Funnel(NamedTuple):
