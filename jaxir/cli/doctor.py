@@ -10,6 +10,13 @@ lengths against the metric, padding, prefixes, documents as queries, judgements 
 perfect run's score, fingerprints of model and index, stored vectors against the model, and the recall of
 an approximate index. Of sparse encoders: texts without active terms or with half of the vocabulary, terms
 that are heavy in every text, vocabulary that is never used, special tokens that are active.
+
+With --sizes it also measures, on judged queries among a sample of documents, what smaller sizes of the
+encoder lose, and warns of those that were not trained; --layers and --dims are lists of them:
+
+  jaxir doctor --workdir=runs/squad --sizes
+  jaxir doctor --workdir=runs/squad --sizes --dims=32,64,128
+
 Exit code: 0, 1 if something failed, 2 for a mistake in the command.
 """
 
@@ -20,7 +27,7 @@ import sys
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli.shared import define_model
+from jaxir.cli.shared import define_model, define_sizes, sizes_flag
 
 
 def define(values: flags.FlagValues) -> None:
@@ -44,6 +51,8 @@ def define(values: flags.FlagValues) -> None:
         "on which the perfect run must score 1",
         flag_values=values,
     )
+    flags.DEFINE_bool("sizes", False, "measure what smaller sizes of the encoder lose", flag_values=values)
+    define_sizes(values)
 
 
 def run(values: flags.FlagValues, positional: list[str]) -> None:
@@ -53,6 +62,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         raise InputError(
             "give --workdir=DIR, a work directory, or --index=DIR, an index, or both, or --model"
         )
+    layers, dims = sizes_flag(values, "layers"), sizes_flag(values, "dims")
+    if (layers or dims) and not values.sizes:
+        raise InputError("--layers and --dims say which sizes --sizes measures: add --sizes")
     from jaxir.config import TRUSTED
     from jaxir.evaluation import measures
     from jaxir.evaluation.checkup import examine, show
@@ -65,6 +77,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         vectors=values.vectors,
         measures=tuple(measures.parse(values.measures)),
         allow=(*TRUSTED, *values.allow_import),
+        sizes=values.sizes,
+        layers=layers,
+        dims=dims,
     )
     show(findings)
     if any(f.level == "fail" for f in findings):

@@ -13,7 +13,7 @@ from jaxir.config import TRUSTED, Allow
 from jaxir.data import prepared as store
 from jaxir.data.prepare import prepare_spec
 from jaxir.data.prepared import Prepared
-from jaxir.evaluation import doctor, sparse_visit
+from jaxir.evaluation import doctor, sizes_check, sparse_visit
 from jaxir.evaluation.finding import Finding
 from jaxir.evaluation.measures import DEFAULT_MEASURES
 from jaxir.files import MANIFEST, PathLike
@@ -36,6 +36,9 @@ def examine(
     vectors: PathLike | None = None,
     measures: Sequence[str] = DEFAULT_MEASURES,
     allow: Allow = TRUSTED,
+    sizes: bool = False,
+    layers: Sequence[int] | None = None,
+    dims: Sequence[int] | None = None,
 ) -> list[Finding]:
     """Checks a model, its data set and its indexes, or one index.
 
@@ -47,6 +50,7 @@ def examine(
       vectors: the directory that ``index`` was built from, which approximate indexes do not contain.
       measures: that the perfect run must score 1 on.
       allow: packages that the model's config may name.
+      sizes, layers, dims: whether to measure what smaller sizes lose, and which (:mod:`.sizes_check`).
 
     Raises:
       InputError: neither given, something that is not what it should be, or no data set to be found.
@@ -76,6 +80,10 @@ def examine(
         findings += doctor.check_model(loaded, docs, queries, encode=encode)
     if data is not None:
         findings += doctor.check_data(data, measures=measures)
+    if sizes and (loaded is None or data is None):
+        raise InputError("smaller sizes are of a model: name it with --workdir or --model")
+    if sizes:
+        findings += sizes_check.check_sizes(loaded, data, layers=layers, dims=dims)
     for one in opened:
         part = (one.manifest.get("settings") or {}).get("part")
         asked = parts.get(part, loaded)

@@ -35,3 +35,7 @@ def test_misuse():
         call("--workdir=w", "--measures=ndcg@10")
     with pytest.raises(InputError, match="there is no directory nowhere"):
         call("--index=nowhere")
+    with pytest.raises(InputError, match="add --sizes"):
+        call("--workdir=w", "--dims=8")
+    with pytest.raises(InputError, match="from small to large"):
+        call("--workdir=w", "--sizes", "--dims=8,4")

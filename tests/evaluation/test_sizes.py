@@ -10,7 +10,7 @@ from absl import flags
 
 from jaxir.checks import InputError
 from jaxir.cli import evaluate
-from jaxir.evaluation import chain, sizes, sizes_report, stages
+from jaxir.evaluation import chain, sizes, sizes_check, sizes_report, stages
 from jaxir.evaluation.sizes_cut import largest_terms, prefix
 from jaxir.files import MANIFEST
 from jaxir.models.cut import cut, cut_reps
@@ -204,6 +204,36 @@ def test_default_sizes():
     assert choose({}, encoder(dim=48, layers=3)) == ((1, 2, 3), (1, 3, 6, 12, 24, 48))
     assert choose({}, encoder(dim=600, layers=1, kind="sparse")) == ((1,), (16, 32, 64, 128, 256, 600))
     assert choose({"nested": LIST}, encoder(dim=32, layers=4)) == ((1, 2, 4), (4, 16, 32))
+
+
+def test_the_doctor_measures_what_sizes_lose(model, toy):
+    plain = sizes_check.check_sizes(model, toy, progress=False)
+    assert [f.level for f in plain] == ["warn"]
+    got = sizes_check.measure_sample(model, toy, "test", (0,), (4, 32), progress=False)
+    loss = 1 - got.value(0, 4, "MRR@10") / got.value(0, 32, "MRR@10")
+    assert "not trained nested" in plain[0].message
+    assert f"4 of 32 dimensions: {loss:.0%} less" in plain[0].message
+    assert "20 queries among 80 documents" in plain[0].message
+    assert 0 < loss < 1
+    dims = dict(fn="jaxir.objectives:matryoshka", dims=(4, 16))
+    nested = model._replace(config={**model.config, "nested": dims})
+    known = sizes_check.check_sizes(nested, toy, progress=False)
+    assert [f.level for f in known] == ["ok"]
+    assert f"4 of 32 dimensions, has {1 - loss:.0%} of MRR@10" in known[0].message
+    other = sizes_check.check_sizes(nested, toy, dims=(2, 4), progress=False)
+    assert [f.level for f in other] == ["ok", "warn"]
+    assert "2 of 32 dimensions" in other[1].message
+    with pytest.raises(InputError, match="dims=33"):
+        sizes_check.check_sizes(nested, toy, dims=(4, 33), progress=False)
+
+
+def test_the_sample_holds_a_relevant_document_of_each_query(toy, monkeypatch):
+    monkeypatch.setattr(sizes_check, "QUERIES", 5)
+    monkeypatch.setattr(sizes_check, "DOCS", 12)
+    split, rows = sizes_check.sample(toy, "test")
+    assert len(split.ids) == 5
+    assert len(set(rows)) == 12
+    assert all(split.qrels[q] == {f"d{q.removeprefix('test')}": 1} for q in split.ids)
 
 
 def call(*args):
