@@ -69,7 +69,8 @@ def check_size(encoder: Encoder, *, layers: int | None = None, dims: int | None 
     """
     if encoder.kind == "hybrid":
         raise InputError(
-            "a hybrid's dense and sparse columns cannot be cut together: cut its parts each for itself"
+            "a hybrid's dense and sparse columns cannot be cut together: cut its parts, encoder.parts, each "
+            "for itself"
         )
     if layers is not None:
         if not encoder.layers:
