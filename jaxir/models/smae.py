@@ -33,13 +33,13 @@ DECODER = "decoder"
 def masked_language_model(
     vocab_size: int,
     *,
-    sizes: Sequence[tuple[int, int]] | None = None,
+    sizes: Sequence[Any] | None = None,
     mask: float = 0.2,
     decoder: bool = True,
     decoder_mask: float = 0.4,
     pooling: str = "cls",
     whole_word: bool = True,
-    replaced: tuple[float, float] = (0.8, 0.1),
+    replaced: Sequence[float] = (0.8, 0.1),
     special_ids: Sequence[Any] = (),
     continues: Sequence[Any] = (),
     mask_id: int | None = None,
@@ -211,7 +211,7 @@ def _cut(dims: Sequence[int], vectors: Sequence[Array]) -> Array:
 def _checked(sizes: Any, config: TransformerConfig) -> tuple[tuple[int, int], ...]:
     if sizes is None:
         return ((config.layers, config.dim),)
-    pairs = tuple(tuple(size) for size in sizes)
+    pairs = tuple(tuple(size) if isinstance(size, Sequence) else (size,) for size in sizes)
     if not pairs or any(len(size) != 2 for size in pairs):
         raise InputError(f"sizes is {sizes!r}, expected pairs of layers and dims such as ((2, 32), (6, 96))")
     for number, dims in pairs:
