@@ -73,7 +73,7 @@ def search(
     """
     from jaxir import processes
     from jaxir.config import TRUSTED
-    from jaxir.retrieval import find, index, show
+    from jaxir.retrieval import codes, find, index, show
     from jaxir.retrieval.model import make_query_fn
     from jaxir.training.checkpoint import load_model
     from jaxir.training.model import is_workdir
@@ -93,7 +93,7 @@ def search(
         print("note: the indexed texts are not where they were; showing ids only", file=sys.stderr)
     read = _standard_input() if query == "-" else iter([[query]])
     part = (found.manifest.get("settings") or {}).get("part")  # of a hybrid encoder
-    encode = make_query_fn(loaded, part=part)
+    encode = codes.through_autoencoder(found.manifest.get("settings"), make_query_fn(loaded, part=part))
     while queries := processes.from_first("queries", next(read, None) if shown else None):
         vectors = encode(queries)
         scores, rows = found.search(vectors, k)

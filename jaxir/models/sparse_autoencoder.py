@@ -35,9 +35,7 @@ class SparseAutoencoder(NamedTuple):
     dim: int
     latents: int
     tied: bool = True
-    scale: float = (
-        1.0  # of the input: 1 / root mean square makes squared errors those of vectors of any length
-    )
+    scale: float = 1.0  # of the input; with 1 / root mean square all vectors have errors of one size
 
     def init(self, key: Array) -> Params:
         """Random directions of length 1, biases of 0; a decoder of its own starts as the encoder."""
@@ -102,8 +100,9 @@ def top_k(pre: Float[Array, "*n h"], ks: Sequence[int]) -> list[Float[Array, "*n
     frozen = jax.lax.stop_gradient(pre)
     largest = max((k for k in ks if k < h), default=0)
     values, at = jax.lax.top_k(frozen, largest) if largest else (None, None)
-    # XLA sees through slices of a top k and sorts all of the row instead, several times slower on CPU.
-    values, at = jax.lax.optimization_barrier((values, at))
+    # XLA sees through slices of a top k and sorts all of the row instead, several times slower on CPU. One
+    # barrier for each: a common one ends XLA itself (of jaxlib 0.10.2) over a mesh.
+    values, at = jax.lax.optimization_barrier(values), jax.lax.optimization_barrier(at)
     positive = jax.nn.relu(pre)
     return [positive if k >= h else jnp.where(_kept(frozen, values, at, k), positive, 0) for k in ks]
 
@@ -136,8 +135,8 @@ def start_in_subspace(
 ) -> Params:
     """Latents that start within the directions in which the data varies: fewer die.
 
-    V <- V[:, :r] P^T with rows of length 1, W^T <- V, and b_pre is the data's mean, so that what is left of the
-    data lies in the span of P.
+    V <- V[:, :r] P^T with rows of length 1, W^T <- V, and b_pre is the data's mean, so that what is left of
+    the data lies in the span of P.
 
     Raises:
       InputError: a rank outside 1 ... d.

@@ -85,7 +85,7 @@ def paired_contrast(
 ) -> Float[Array, ""]:
     """Cross entropy of each query's own document among all of the batch, by cosines of codes, one direction.
 
-    A document that is known to be relevant by the ids of the batch's pairs is no negative.
+    The same document under another query, and other documents of the same query, are no negatives.
     """
     found = negatives.in_batch(
         query, doc, query_id=query_id, doc_id=None if doc_id is None else doc_id[:, None],
@@ -116,8 +116,8 @@ def csr(
     r"""The loss of one batch, its parts, and the new counts of steps in which each latent was not used.
 
     - x_k and x_{more k} are decoded from the same pre-activations, none of them masked.
-    - L_aux: the ``aux_k`` largest pre-activations among dead latents reconstruct the residual x - x_k, which is
-      not differentiated. A latent is dead once the ``dead_after`` steps before this one did not use it, in
+    - L_aux: the ``aux_k`` largest pre-activations among dead latents reconstruct the residual x - x_k, which
+      is not differentiated. A latent is dead once the ``dead_after`` steps before this one did not use it, in
       the codes at k of any row of the global batch. (The public code counts forward passes, three to a step,
       those of evaluation among them; its 30 are about 10 steps.) 0 while nothing is dead.
     - L_cl: :func:`nonnegative_contrast` of the codes of x, or with ``pairs`` :func:`paired_contrast`; their
@@ -126,8 +126,8 @@ def csr(
     Squared errors are in the scaled units of the autoencoder.
 
     Args:
-      autoencoder: :class:`jaxir.models.sparse_autoencoder.SparseAutoencoder`, or what has its ``dim``, ``scale``,
-        ``preactivations``, ``keep`` and ``decode_scaled``, with a ``pre_bias`` among its parameters.
+      autoencoder: :class:`jaxir.models.sparse_autoencoder.SparseAutoencoder`, or what has its ``dim``,
+        ``scale``, ``preactivations``, ``keep`` and ``decode_scaled``, with ``pre_bias`` in its parameters.
       x: [b, d], as they come.
       unused: [h] int32, zeros at the start, the same on every device.
       aux_k: at most this many; fewer dead ones than that is no mistake.

@@ -1,4 +1,4 @@
-"""Dense vectors -> codes of a sparse autoencoder, as a directory of sparse vectors that any sparse index takes.
+"""Dense vectors -> codes of a sparse autoencoder: sparse vectors that any sparse index takes.
 
 Codes are divided by their length, so that dot products are the cosines on which the contrastive term trains.
 """
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
 from scipy.sparse import vstack
 from tqdm import tqdm
 
@@ -93,8 +92,8 @@ def encoder_of(
     def encode(values: np.ndarray) -> SparseRows:
         if values.ndim != 2 or values.shape[1] != autoencoder.dim:
             raise InputError(
-                f"vectors have the shape {values.shape}, the autoencoder takes {autoencoder.dim} dimensions: it "
-                "was trained on vectors of another model"
+                f"vectors have the shape {values.shape}, the autoencoder takes {autoencoder.dim} dimensions: "
+                "it was trained on vectors of another model"
             )
         parts = []
         for rows in row_blocks(len(values), BLOCK):
@@ -168,7 +167,7 @@ def through_autoencoder(
     saved = load(how["path"])
     if saved.fingerprint != how["fingerprint"]:
         raise InputError(
-            f"{how['path']} is not the autoencoder that encoded the documents any more: encode and index again"
+            f"{how['path']} is no longer the autoencoder that encoded the documents: encode and index again"
         )
     codes = encoder_of(saved.autoencoder, saved.params, how["k"], normalize=how["normalize"])
     return lambda texts: codes(np.asarray(encode(texts)))
@@ -202,6 +201,6 @@ def _check_same_model(saved: Saved, found: Embeddings) -> None:
     trained, given = saved.manifest.get("vectors_of"), model_of(found)
     if trained and given and trained != given:
         raise InputError(
-            f"{found.path} was encoded by another model than the vectors that the autoencoder was trained on: "
-            "train one on vectors of this model"
+            f"{found.path} was encoded by another model than the vectors that the autoencoder was trained "
+            "on: train one on vectors of this model"
         )

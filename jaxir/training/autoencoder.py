@@ -231,8 +231,8 @@ def _check(vectors: np.ndarray, options: Options, pairs: QueryPairs | None) -> N
         raise InputError("no judgement is of a query and a document that have a vector: nothing to pair")
     if pairs.queries.shape[1:] != vectors.shape[1:]:
         raise InputError(
-            f"queries have {pairs.queries.shape[1]} dimensions and the vectors {vectors.shape[1]}: encode both "
-            "with the same model"
+            f"queries have {pairs.queries.shape[1]} dimensions and the vectors {vectors.shape[1]}: encode "
+            "both with the same model"
         )
 
 
