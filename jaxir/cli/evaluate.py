@@ -25,6 +25,7 @@ sentence2 or a directory with a test.tsv per folder: Spearman's and Pearson's co
 
   jaxir evaluate --model=sentence-transformers/all-MiniLM-L6-v2 --sts=data/sts/stsb/test.tsv --report=runs/sts
   jaxir evaluate --workdir=runs/squad --sts=data/sts
+  jaxir evaluate --workdir=runs/nested --sts=data/sts/stsb/test.tsv --grid --layers=2,4,6 --dims=32,64,384
 
 --layers and --dims measure the encoder cut to that size, as jaxir encode and jaxir export do. With --grid
 they are lists, and every size is measured in one pass over the collection, with a heatmap of what each finds
@@ -48,7 +49,14 @@ from absl import flags
 
 from jaxir.checks import InputError, check_known
 from jaxir.cli import evaluate_grid
-from jaxir.cli.shared import define_model, define_processes, define_sizes, size_flag, start_processes
+from jaxir.cli.shared import (
+    define_model,
+    define_processes,
+    define_sizes,
+    size_flag,
+    sizes_flag,
+    start_processes,
+)
 
 
 def define(values: flags.FlagValues) -> None:
@@ -192,13 +200,21 @@ def _sts(values: flags.FlagValues) -> None:
     if values.workdir:
         keep_compiled(values.workdir)
     model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
-    model = _at_size(values, model)
-    result = sts_run.evaluate_sts(model, sets, side=values.sts_side)
-    sts_run.show(result)
+    if values.grid:
+        from jaxir.evaluation import sts_sizes
+
+        sizes = {name: sizes_flag(values, name) for name in ("layers", "dims")}
+        grid = sts_sizes.evaluate_sts_sizes(model, sets, **sizes, part=values.part, side=values.sts_side)
+        result, show, write = grid, sts_sizes.show, sts_sizes.write_sts_sizes_report
+    else:
+        model = _at_size(values, model)
+        result = sts_run.evaluate_sts(model, sets, side=values.sts_side)
+        show, write = sts_run.show, sts_run.write_sts_report
+    show(result)
     for note in result.notes:
         print(f"note: {note}")
     if values.report:
-        print(f"report: {sts_run.write_sts_report(values.report, result, model=model)}")
+        print(f"report: {write(values.report, result, model=model)}")
 
 
 def _at_size(values: flags.FlagValues, model: Any) -> Any:

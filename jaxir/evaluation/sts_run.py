@@ -55,39 +55,73 @@ def evaluate_sts(
         a set the same cosine.
     """
     check_known("side", side, SIDES)
-    names = [one.name for one in sets]
-    if not sets:
-        raise InputError("there is no set of sentence pairs to evaluate on")
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two files are both named {name}: put them into folders of different names")
+    names = check_sets(sets)
     began = time.perf_counter()
-    rows = {
-        text: row for row, text in enumerate(dict.fromkeys(t for s in sets for t in (*s.first, *s.second)))
-    }
+    rows = sentence_rows(sets)
     figures: dict[str, dict[str, float]] = {name: {} for name in names}
     for part in model.encoder.parts or (None,):
-        encoder, how = encoder_of(model, part), settings(model, side, part)
-        vectors = encode.encode_texts(
-            encode.make_encode_fn(encoder, model.params, side=side, mesh=mesh),
-            list(rows),
-            encode.make_tokenize_fn(model.tokenizer, prefix=how["prefix"], max_length=how["max_length"]),
-            max_length=how["max_length"],
-            desc="sentences" if progress else None,
-        )
-        for one in sets:
-            pairs = ([rows[text] for text in texts] for texts in (one.first, one.second))
-            try:
-                found = sts_figures(*(vectors[at] for at in pairs), one.gold)
-            except InputError as error:
-                raise InputError(f"{one.name}: {error}") from error
-            figures[one.name] |= {f"{m} {part}" if part else m: value for m, value in found.items()}
+        vectors = encode_sentences(model, list(rows), part=part, side=side, mesh=mesh, progress=progress)
+        for name, found in figures_of(sets, rows, vectors).items():
+            figures[name] |= {f"{m} {part}" if part else m: value for m, value in found.items()}
     if len(sets) > 1:
         measures = figures[names[0]]
         figures[MEAN] = {m: sum(figures[name][m] for name in names) / len(names) for m in measures}
     seconds = time.perf_counter() - began
     notes = warnings_of(sets, trained_on=json.dumps(model.config, default=str))
     return StsResult(figures, {one.name: len(one.gold) for one in sets}, side, seconds, tuple(notes))
+
+
+def check_sets(sets: Sequence[StsSet]) -> list[str]:
+    """The names of the sets.
+
+    Raises:
+      InputError: there is none, or two have one name.
+    """
+    names = [one.name for one in sets]
+    if not sets:
+        raise InputError("there is no set of sentence pairs to evaluate on")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two files are both named {name}: put them into folders of different names")
+    return names
+
+
+def sentence_rows(sets: Sequence[StsSet]) -> dict[str, int]:
+    """Every sentence of all sets once, with the row that its vector has."""
+    sentences = dict.fromkeys(text for one in sets for text in (*one.first, *one.second))
+    return {text: row for row, text in enumerate(sentences)}
+
+
+def encode_sentences(
+    model: Model,
+    sentences: list[str],
+    *,
+    part: str | None = None,
+    side: str = "query",
+    mesh: Mesh | None = None,
+    progress: bool = True,
+) -> Any:
+    """The vectors [n, d] of sentences, an array or sparse rows."""
+    how = settings(model, side, part)
+    return encode.encode_texts(
+        encode.make_encode_fn(encoder_of(model, part), model.params, side=side, mesh=mesh),
+        sentences,
+        encode.make_tokenize_fn(model.tokenizer, prefix=how["prefix"], max_length=how["max_length"]),
+        max_length=how["max_length"],
+        desc="sentences" if progress else None,
+    )
+
+
+def figures_of(sets: Sequence[StsSet], rows: dict[str, int], vectors: Any) -> dict[str, dict[str, float]]:
+    """{set: {measure: value}} by the vectors of :func:`sentence_rows`."""
+    figures = {}
+    for one in sets:
+        pairs = ([rows[text] for text in texts] for texts in (one.first, one.second))
+        try:
+            figures[one.name] = sts_figures(*(vectors[at] for at in pairs), one.gold)
+        except InputError as error:
+            raise InputError(f"{one.name}: {error}") from error
+    return figures
 
 
 def show(result: StsResult) -> None:

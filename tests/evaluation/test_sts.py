@@ -137,3 +137,30 @@ def test_the_mean_of_several_and_the_parts_of_a_hybrid(model, tmp_path):
     )
     with pytest.raises(InputError, match="two files are both named x/test"):
         sts_run.evaluate_sts(model, [sets[0]] * 2)
+
+
+def test_every_size_is_the_encoder_cut_to_it(model, tmp_path, monkeypatch, capsys):
+    from jaxir.training import checkpoint
+
+    def encode(params, tokens, *, side="query", layers=None, key=None):
+        ids = jnp.where(tokens.mask, tokens.ids, 0).sum(-1, keepdims=True)
+        deep = lambda layer: Reps(jnp.sin(ids * jnp.arange(1, 5) * layer))
+        return deep(2) if layers is None else tuple(deep(layer) for layer in layers)
+
+    layered = model._replace(encoder=Encoder(None, encode, dim=4, layers=2, normalized=False))
+    monkeypatch.setattr(checkpoint, "load_model", lambda path, **options: layered)
+    file = write(tmp_path / "one" / "test.tsv")
+    flags = ["evaluate", "--model=toy", f"--sts={file}", f"--report={tmp_path / 'report'}"]
+    main([*flags, "--grid", "--layers=1,2", "--dims=2,4"])
+    table = capsys.readouterr().out
+    grid = json.loads((tmp_path / "report" / "results.json").read_text())["sizes"]
+    assert [(size["layers"], size["dims"]) for size in grid] == [(1, 2), (1, 4), (2, 2), (2, 4)]
+    assert len((tmp_path / "report" / "sts.csv").read_text().splitlines()) == 5
+    for size in (grid[0], grid[-1]):
+        main([*flags, f"--layers={size['layers']}", f"--dims={size['dims']}"])
+        alone = json.loads((tmp_path / "report" / "results.json").read_text())["figures"]["one/test"]
+        assert alone == pytest.approx({m: size[m] for m in alone})
+        assert f"{alone['spearman']:.4f}" in table
+    with pytest.raises(SystemExit):
+        main([*flags, "--grid", "--layers=3"])
+    assert "layers=3: the encoder has layers 1 to 2" in capsys.readouterr().err
