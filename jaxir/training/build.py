@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from jaxir import processes
 from jaxir.checks import InputError
-from jaxir.config import Allow, accepts, bind, build, import_path
+from jaxir.config import Allow, bind, build, import_path
 from jaxir.data import feed as feeds
 from jaxir.data import tokenizer as tokenizers
 from jaxir.data import vocabulary
@@ -50,7 +50,7 @@ def build_encoder(config: Config, tokenizer: tokenizers.Tokenizer | int, *, allo
         spec = with_ids(spec, tokenizer, allow=allow)
     else:  # names of ids mean nothing without a tokenizer, and change no shape
         spec = {k: v for k, v in spec.items() if k not in ID_FIELDS or all(isinstance(i, int) for i in v)}
-        if accepts(import_path(spec["fn"], allow=allow), "mask_id"):
+        if "mask_id" in inspect.signature(import_path(spec["fn"], allow=allow)).parameters:
             spec.setdefault("mask_id", 0)
     if spec.get("vocab_size") is None:
         return build({k: v for k, v in spec.items() if k != "vocab_size"}, allow=allow, vocab_size=vocab_size)
@@ -109,7 +109,14 @@ def build_objective(
     """
     objective = combine(config["objective"], arrays=arrays, allow=allow)
     sizes = config.get("nested")
-    return objective if not sizes else bind(sizes, allow=allow)(objective, encoder=encoder)
+    if not sizes:
+        return objective
+    wrapper = bind(sizes, allow=allow)
+    try:
+        inspect.signature(wrapper).bind(objective, encoder=encoder)
+    except TypeError as error:
+        raise InputError(f"nested={sizes!r} cannot wrap the objective: {error}") from error
+    return wrapper(objective, encoder=encoder)
 
 
 def adapted(encoder: Encoder, config: Config) -> Encoder:

@@ -11,9 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxir.checks import check_positive
 from jaxir.negatives import choose
+from jaxir.training.build import build_objective
 from jaxir.types import Encoder, Tokens
 
 SHARE = 0.4
@@ -57,7 +59,10 @@ def encode_chunk(
 
 
 def bytes_per_entry(config: Mapping[str, Any], encoder: Encoder) -> int:
-    """What the backward pass keeps of one query and its documents, before XLA leaves some of it out."""
+    """What the backward pass keeps of one query and its documents, before XLA leaves some of it out.
+
+    Of all layers that the objective asks for.
+    """
     return _kept(config, encoder, 2) - _kept(config, encoder, 1)
 
 
@@ -84,12 +89,18 @@ def describe(config: Mapping[str, Any], encoder: Encoder, devices: int, chunk: i
 def _kept(config: Mapping[str, Any], encoder: Encoder, rows: int) -> int:
     longest, listed = config["max_length"], 1 + config["data"]["listed"]
     shapes = {"query": (rows, longest["query"]), "doc": (rows, listed, longest["doc"])}
+    asked: dict[str, Any] = {}
+    if config.get("nested"):
+        some = {"idf": np.zeros(1)}  # a table's numbers do not matter
+        asked["layers"] = build_objective(config, encoder, arrays=some).layers
 
     def residuals(params: Any) -> Any:
         def encode(params: Any) -> Any:
             key = jax.random.key(0)
             return [
-                encoder.encode(params, Tokens(jnp.zeros(s, jnp.int32), jnp.ones(s, bool)), side=side, key=key)
+                encoder.encode(
+                    params, Tokens(jnp.zeros(s, jnp.int32), jnp.ones(s, bool)), side=side, key=key, **asked
+                )
                 for side, s in shapes.items()
             ]
 

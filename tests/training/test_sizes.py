@@ -42,6 +42,12 @@ def test_rematerialisation_and_documents_count():
     assert bytes_per_entry(config(), static(100, dim=8)) < plain
 
 
+def test_all_layers_of_the_objective_count():
+    encoder = transformer(100, layers=2, dim=8, heads=1)
+    nested = {"fn": "jaxir.objectives:starbucks", "sizes": ((1, 4), (2, 8))}
+    assert bytes_per_entry(config(nested=nested), encoder) > bytes_per_entry(config(), encoder)
+
+
 def test_the_config_decides():
     assert encode_chunk(config(chunk=100), ENCODER, 1) == 100
     assert encode_chunk(config(chunk=0), ENCODER, 1, memory=1) is None
