@@ -18,8 +18,8 @@ def matryoshka(
     objective: Objective,
     *,
     encoder: Encoder,
-    dims: Sequence[int],
-    weights: Sequence[float] | None = None,
+    dims: Any,
+    weights: Any = None,
 ) -> Objective:
     r"""L = sum_m c_m L(first d_m dimensions): one model that can be cut to any of its widths.
 
@@ -30,8 +30,8 @@ def matryoshka(
 
     Args:
       encoder: whose representations they are; its kind, width and whether it is normalised.
-      dims: the widths, ascending; the encoder's own only if it is listed.
-      weights: c_m; None = 1 each.
+      dims: the widths, a sequence of whole numbers, ascending; the encoder's own only if it is listed.
+      weights: c_m, a sequence of as many numbers; None = 1 each.
 
     Raises:
       InputError: widths that are unsorted, repeated or beyond the encoder's; other than one weight for each.
@@ -41,9 +41,7 @@ def matryoshka(
     return nested(objective, encoder, widths(dims), weights)
 
 
-def nested(
-    objective: Objective, encoder: Encoder, sizes: Sequence[Size], weights: Sequence[float] | None = None
-) -> Objective:
+def nested(objective: Objective, encoder: Encoder, sizes: Sequence[Size], weights: Any = None) -> Objective:
     """The weighted sum of an objective over sizes, all of which name their layers or none does."""
     check_sizes(objective, encoder, sizes)
     factors = check_weights(weights, len(sizes))
@@ -82,7 +80,7 @@ def plain(metrics: dict[str, Array], size: Size) -> dict[str, Array]:
     return {k.removeprefix(start): v for k, v in metrics.items() if k.startswith(start)}
 
 
-def check_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+def check_weights(weights: Any, count: int) -> tuple[float, ...]:
     """One weight for each size, 1 where none are given.
 
     Raises:

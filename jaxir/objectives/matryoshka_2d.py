@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ def matryoshka_2d(
     objective: Objective,
     *,
     encoder: Encoder,
-    dims: Sequence[int],
+    dims: Any,
     reading: str = "detached",
     layer_weights: str | None = None,
     kl_weight: float = 1.0,
@@ -49,7 +50,8 @@ def matryoshka_2d(
 
     Args:
       encoder: whose representations they are.
-      dims: widths to draw from, ascending (active terms of a sparse encoder); list the full one too.
+      dims: widths to draw from, a sequence of whole numbers, ascending (active terms of a sparse encoder);
+        list the full one too.
       reading: ``detached`` or ``joint``.
       layer_weights: w by name, ``uniform``, ``log`` 1 / (1 + ln(1 + l)) or ``linear``; None = the reading's.
       kl_weight: lambda; 0 = none.

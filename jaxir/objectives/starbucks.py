@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -21,10 +21,10 @@ def starbucks(
     objective: Objective,
     *,
     encoder: Encoder,
-    sizes: Sequence[Sequence[int]],
+    sizes: Any,
     kl_weight: float = 1.0,
     kl: str = "scores",
-    weights: Sequence[float] | None = None,
+    weights: Any = None,
 ) -> Objective:
     r"""L = sum_i c_i L(S_i) + kappa sum_{i < last} KL(full || S_i), over sizes S_i = (layers, dimensions).
 
