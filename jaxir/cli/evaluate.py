@@ -286,7 +286,8 @@ def _show(values: flags.FlagValues, result: Any, *, model: Any, prepared: Any) -
         print(f"{name} finds {recall:.1%} of the exact first documents")
     for name, cost in result.searches.items():
         latency, size = cost["milliseconds per query"], cost["index bytes"] / 1e6
-        print(f"{name}: {latency:,.2f} ms per query, {size:,.1f} MB")
+        found = f", recall@10 {cost['recall@10']:.3f}" if "recall@10" in cost else ""
+        print(f"{name}: {latency:,.2f} ms per query, {size:,.1f} MB{found}")
     if result.sparsity:
         shown = ("active query terms", "active document terms", "FLOPS")
         print(", ".join(f"{name} {result.sparsity[name]:,.2f}" for name in shown))

@@ -171,6 +171,10 @@ def search_part(
         recalls = {
             run_name(part.name, kind): overlap(rows[kind], rows[first][:, :100]) for kind in part.kinds[1:]
         }
+        if size is not None:  # what is at the top is what a funnel is for
+            for kind in part.kinds:
+                share = overlap(rows[kind][:, :10], rows[first][:, :10])
+                searches[run_name(part.name, kind)]["recall@10"] = share
     figures: dict[str, float] = {}
     if issparse(queries):
         figures = sparsity.summary(queries, sparse_vectors.read(vectors).rows())

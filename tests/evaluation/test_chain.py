@@ -202,6 +202,9 @@ def test_a_funnel_stands_beside_exact_search(model, toy, workdir):
     assert result.recalls == {"dense_funnel-exact": pytest.approx(sum(shared) / len(shared))}
     costs = {name: cost["index bytes"] for name, cost in result.searches.items()}
     assert costs["dense_funnel-exact"] - costs["dense_exact"] == pytest.approx(80 * 8 * 4, abs=200)
+    first = {name: [list(docs)[:10] for docs in run.values()] for name, run in result.runs.items()}
+    shared = [len({*a} & {*b}) / 10 for a, b in zip(*first.values())]
+    assert result.searches["dense_funnel-exact"]["recall@10"] == pytest.approx(sum(shared) / len(shared))
     assert "funnel: of all documents by 8 dimensions, the first 40 again by 32" in result.notes
     assert summary(result, toy)["funnel-exact_recall@100"] == result.recalls["dense_funnel-exact"]
     for wrong, sentence in (
