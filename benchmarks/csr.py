@@ -38,6 +38,9 @@ from jaxir.training.checkpoint import Model, load_model
 from jaxir.training.compiled import keep_compiled
 
 MEASURE = "nDCG@10"
+SET = ("steps", "batch_size", "learning_rate", "contrast_weight", "latents")
+"""Options of training that are flags; the others are those of jaxir csr."""
+
 CSR, PAIRED, FIRST, ALL = "CSR", "CSR, paired", "first dimensions", "all dimensions"
 
 
@@ -69,7 +72,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, default=defaults[name])
     parser.add_argument("--latents", type=int)
     given = parser.parse_args()
-    options = Options(**{n: getattr(given, n) for n in ("steps", "batch_size", "learning_rate", "contrast_weight", "latents")})  # fmt: skip  # noqa: E501
+    options = Options(**{name: getattr(given, name) for name in SET})
     keep_compiled(given.workdir)
     model = load_model(given.model)
     if model.encoder.kind != "dense":
@@ -192,7 +195,9 @@ def write(out: pathlib.Path, rows: list[dict[str, Any]], names: list[str], ks: l
             shown = [f"{s[0]:.4f}" + ("" if method == FIRST else f" ± {s[1]:.4f}") for _, s in found]
             lines.append(f"| {name} | {method} | {' | '.join(shown)} |")
             panels[name][method] = [plots.Spot(k, s[0], None, s[1] or None) for k, s in found]
-            table += [dict(source=name, method=method, k=k, mean=s[0], spread=s[1], runs=groups[name, method, k]) for k, s in found]  # fmt: skip  # noqa: E501
+            for k, (mean, spread) in found:
+                row = dict(source=name, method=method, k=k, mean=mean, spread=spread)
+                table.append({**row, "runs": groups[name, method, k]})
         lines.append(f"| {name} | all {dim} | " + " | ".join([f"{whole:.4f}"] * len(ks)) + " |")
         panels[name][f"all {dim} dimensions"] = [plots.Spot(None, whole)]
         table.append(dict(source=name, method=ALL, k=dim, mean=whole))

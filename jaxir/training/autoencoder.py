@@ -22,6 +22,7 @@ from tqdm import tqdm
 from jaxir.checks import InputError, check_positive
 from jaxir.models.sparse_autoencoder import SparseAutoencoder, sparse_autoencoder, start_in_subspace
 from jaxir.objectives.autoencoding import Pairs, csr
+from jaxir.training.loop import Diverged
 from jaxir.training.mesh import AXES, check_batch_size, replicated, shard_batch
 from jaxir.types import Array, Params
 
@@ -133,8 +134,9 @@ def train(
     """An autoencoder of ``vectors`` [n, d], the same for the same arguments.
 
     Raises:
-      InputError: options that fit no autoencoder, no vectors, vectors that are not finite or all 0, a
-        batch that the devices cannot share, or a loss that is not finite any more.
+      InputError: options that fit no autoencoder, no vectors, vectors that are all 0, pairs that do not fit
+        them, or a batch that the devices cannot share.
+      Diverged: the loss is not finite any more.
     """
     _check(vectors, options, pairs)
     n, dim = vectors.shape
@@ -142,7 +144,10 @@ def train(
     sample = vectors[rows].astype(np.float32)
     scale = options.scale
     if scale is None:
-        scale = 1 / max(math.sqrt(np.mean(np.square(sample, dtype=np.float64))), 1e-30)
+        length = math.sqrt(np.mean(np.square(sample, dtype=np.float64)))
+        if not length:
+            raise InputError("all vectors are 0: there is nothing to encode in them")
+        scale = 1 / length
     made = sparse_autoencoder(dim, options.latents, tied=options.tied, scale=scale)
     if options.k > made.latents:
         raise InputError(f"k is {options.k} and there are {made.latents} latents: lower k or raise latents")
@@ -239,7 +244,7 @@ def _check(vectors: np.ndarray, options: Options, pairs: QueryPairs | None) -> N
 def _check_finite(metrics: dict[str, Array], step: int) -> None:
     bad = [name for name, value in metrics.items() if not math.isfinite(float(value))]
     if bad:
-        raise InputError(
+        raise Diverged(
             f"step {step + 1}: {', '.join(bad)} became {float(metrics[bad[0]])}: the vectors hold what is no "
-            "number, or --learning_rate is too high"
+            "number, or the learning rate is too high"
         )

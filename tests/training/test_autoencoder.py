@@ -17,6 +17,7 @@ from jaxir.training.autoencoder import (
     sparse_autoencoder,
     train,
 )
+from jaxir.training.loop import Diverged
 from jaxir.training.mesh import make_mesh, shard_batch
 
 RNG = np.random.default_rng(0)
@@ -99,5 +100,7 @@ def test_pairs_that_do_not_fit_and_vectors_that_are_no_numbers():
         train(VECTORS, OPTIONS, pairs=QueryPairs(VECTORS, none, none), progress=False)
     with pytest.raises(InputError, match="no vectors"):
         train(VECTORS[:0], OPTIONS, progress=False)
-    with pytest.raises(InputError, match="became nan"):
+    with pytest.raises(InputError, match="all vectors are 0"):
+        train(0 * VECTORS, OPTIONS, progress=False)
+    with pytest.raises(Diverged, match="became nan"):
         train(broken, dataclasses.replace(OPTIONS, scale=1.0, batch_size=200, steps=1), progress=False)
