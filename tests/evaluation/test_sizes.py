@@ -257,3 +257,18 @@ def call(*args):
 def test_flags_that_do_not_fit_the_grid(args, sentence):
     with pytest.raises(InputError, match=sentence):
         call(*args)
+
+
+def test_the_command(model, toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("jaxir.training.checkpoint.load_model", lambda *args, **options: model)
+    monkeypatch.setattr("jaxir.data.prepare.prepare_spec", lambda *args, **options: toy)
+    monkeypatch.setattr("jaxir.training.compiled.keep_compiled", lambda workdir: None)
+    given = ("--model=m", f"--workdir={tmp_path}", "--source=toy", "--measures=MRR@10")
+    call("--grid", "--dims=4,32", *given)
+    out = capsys.readouterr().out
+    assert "20 queries of test, 80 documents" in out
+    assert "note: not trained nested" in out
+    assert "BM25" in out
+    (report,) = tmp_path.glob("report-toy-*-test-sizes")
+    assert len((report / "sizes.csv").read_text().splitlines()) == 3
+    assert (report / "grid.png").exists()
