@@ -14,25 +14,24 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxir import processes
 from jaxir.checks import InputError, check_positive
-from jaxir.data.padding import pad, step_of
 from jaxir.data.prepared import Prepared
 from jaxir.evaluation import stages
 from jaxir.evaluation.measures import DEFAULT_MEASURES, measure, parse
 from jaxir.evaluation.sizes_cut import Wide, bytes_per_row, searcher, side_by_side
+from jaxir.evaluation.sizes_time import time_layers
 from jaxir.evaluation.stages import Clock, Split
 from jaxir.files import PathLike, fingerprint
-from jaxir.models.cut import check_size, cut
+from jaxir.models.cut import check_size
 from jaxir.models.trained_sizes import trained_sizes
 from jaxir.objectives.nesting import check_ascending
 from jaxir.retrieval import runs, sparse_vectors, vectors
-from jaxir.retrieval.encode import make_encode_fn, make_text_fn
+from jaxir.retrieval.encode import make_text_fn
 from jaxir.retrieval.model import encode_queries, encoder_of
 from jaxir.training.checkpoint import Model
 from jaxir.types import Encoder
@@ -45,9 +44,6 @@ TERMS = (16, 32, 64, 128, 256)
 
 SAMPLE = 256
 """Documents among which those of about mean length are timed."""
-
-REPEATS, LEAST_SECONDS = 2, 0.2
-"""A timing is the fastest of so many, or of as many more as fit into the time."""
 
 TIMED, MOST_SECONDS = 50, 1.0
 """Queries of a size that are searched one at a time, at most, and for how long."""
@@ -296,36 +292,6 @@ def _milliseconds(search: Any, queries: Any, depth: int) -> float:
         if time.perf_counter() - began > MOST_SECONDS:
             break
     return 1e3 * statistics.median(seconds)
-
-
-def time_layers(
-    model: Model, encoder: Encoder, layers: Sequence[int], texts: Sequence[str]
-) -> tuple[tuple[int, int], list[float]]:
-    """((texts, tokens of each), milliseconds per text at each depth) of one batch of texts of mean length.
-
-    The batch has the rows that suit the machine. Each depth is compiled and timed on its own, with nothing
-    computed beyond.
-    """
-    limit = model.config["max_length"]["doc"]
-    prefix = model.config["prefixes"]["doc"]
-    ids = model.tokenizer.encode_batch([prefix + text for text in texts], max_length=limit)
-    milliseconds, batch = [], None
-    for layer in layers:
-        encode_fn = make_encode_fn(cut(encoder, layers=layer or None), model.params)
-        if batch is None:
-            tokens, ladder = encode_fn.suited
-            mean = float(np.mean([len(i) for i in ids]))
-            length = min(step_of(int(mean), ladder), limit)
-            near = sorted(range(len(ids)), key=lambda i: abs(len(ids[i]) - mean))
-            batch = pad([ids[i] for i in near[: max(tokens // length, 1)]], length)
-        jax.block_until_ready(encode_fn(batch))
-        seconds, began = [], time.perf_counter()
-        while len(seconds) < REPEATS or time.perf_counter() - began < LEAST_SECONDS:
-            start = time.perf_counter()
-            jax.block_until_ready(encode_fn(batch))
-            seconds.append(time.perf_counter() - start)
-        milliseconds.append(1e3 * min(seconds) / len(batch.ids))
-    return batch.ids.shape, milliseconds
 
 
 def spaced(n: int, most: int) -> list[int]:
