@@ -83,11 +83,13 @@ def entries(
     if known is not None and doc_id is None:
         raise InputError("known lists document ids, which mean nothing without doc_id")
     dtype = jnp.promote_types(query.dtype, jnp.float32)
+    # Defaults vary over a mesh as the representations do: around a ring they travel with them.
+    full = lambda like, value: jnp.where(like == like, value, value)
     if labels is None:
-        labels = jnp.zeros((b, n), dtype).at[:, 0].set(1)
-    where = jnp.ones((b, n), bool) if where is None else where
-    doc_id = jnp.full((b, n), -1, jnp.int32) if doc_id is None else doc_id
-    query_id = jnp.full((b,), -1, jnp.int32) if query_id is None else query_id
+        labels = full(docs[..., 0], jnp.zeros((), dtype)).at[:, 0].set(1)
+    where = full(docs[..., 0], jnp.array(True)) if where is None else where
+    doc_id = full(docs[..., 0], jnp.int32(-1)) if doc_id is None else doc_id
+    query_id = full(query[:, 0], jnp.int32(-1)) if query_id is None else query_id
     positives = jnp.where((labels > 0) & where, doc_id, -1)
     known = positives if known is None else jnp.concatenate([positives, known], axis=1)
     return Entries(query, docs, labels.astype(dtype), where, doc_id, query_id, known)

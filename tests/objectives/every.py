@@ -1,14 +1,18 @@
-"""Every public loss and regulariser as a term of one objective, for tests over meshes and processes.
+"""Every public loss and regulariser as a term of one objective, and every wrapper of objectives.
 
-A new public name of jaxir.losses without a term here fails ``test_every_public_loss_is_a_term``.
+For tests over meshes and processes. A new public name of jaxir.losses without a term here fails
+``test_every_public_loss_is_a_term``, a new wrapper ``test_every_public_wrapper_is_nested_here``.
 """
 
+import inspect
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxir import losses
+from jaxir import losses, objectives, scoring
+from jaxir.config import bind
 from jaxir.losses.contrastive import OF_SUMS
 from jaxir.negatives import BLOCKS, MODES
 from jaxir.types import Reps
@@ -66,6 +70,52 @@ TERMS = {
 ARRAYS = {"idf": np.linspace(0.5, 4, toy.DIM, dtype=np.float32)}
 # Not losses but parts of them.
 PARTS = {"df_weight", "ensemble", "sparsemax"}
+
+LAYERS = 3
+SIZES = ((1, 16), (3, toy.DIM))
+# Wrapper, its arguments, and the form of the negatives of the objective that it wraps; 2D has no memory.
+WRAPPERS = "jaxir.objectives"
+NESTED = {
+    "matryoshka": (dict(fn=f"{WRAPPERS}:matryoshka", dims=(16, toy.DIM)), "tiled", ["flops", "df"]),
+    "2d": (dict(fn=f"{WRAPPERS}:matryoshka_2d", dims=(16, toy.DIM), reading="joint"), "dense", ["flops"]),
+    "starbucks": (dict(fn=f"{WRAPPERS}:starbucks", sizes=SIZES), "ring", ["flops", "df"]),
+    "coordinates": (dict(fn=f"{WRAPPERS}:starbucks", sizes=SIZES, kl="coordinates"), "dense", ["df"]),
+}
+
+
+def nested(name):
+    """The objective, for the encoder of :func:`layered`."""
+    wrapper, mode, regularisers = NESTED[name]
+    terms = dict(rank=TERMS["softmax"] | dict(negatives=dict(mode=mode, tile=5)))
+    terms |= {r: TERMS[r] for r in regularisers}
+    return bind(wrapper)(objectives.combine(terms), encoder=layered())
+
+
+def unnested() -> set[str]:
+    """Public wrappers that NESTED does not have: functions of an objective and its encoder."""
+    wrappers = {
+        name
+        for name in objectives.__all__
+        if {"objective", "encoder"} <= set(inspect.signature(getattr(objectives, name)).parameters)
+    }
+    return wrappers - {wrapper["fn"].partition(":")[2] for wrapper, _, _ in NESTED.values()}
+
+
+def layered():
+    """The toy with three cheap layers on top."""
+    plain = toy.encoder()
+
+    def init(key):
+        return {**plain.init(key), "mix": jnp.linspace(0.5, 1.5, LAYERS * toy.DIM).reshape(LAYERS, toy.DIM)}
+
+    def encode(params, tokens, *, side, layers=None, key=None):
+        x, found = plain.encode(params, tokens, side=side).values, []
+        for mix in params["mix"]:
+            x = scoring.normalize(x * mix + 0.3 * jnp.roll(x, 1, axis=-1))
+            found.append(Reps(x))
+        return found[-1] if layers is None else tuple(found[n - 1] for n in layers)
+
+    return plain._replace(init=init, encode=encode, layers=LAYERS)
 
 
 def named() -> set[str]:
