@@ -47,21 +47,14 @@ from typing import Any
 
 from absl import flags
 
-from jaxir.checks import InputError, check_known
-from jaxir.cli import evaluate_grid
-from jaxir.cli.shared import (
-    define_model,
-    define_processes,
-    define_sizes,
-    size_flag,
-    sizes_flag,
-    start_processes,
-)
+from jaxir.checks import InputError
+from jaxir.cli import evaluate_grid, evaluate_runs, evaluate_size, evaluate_sts
+from jaxir.cli.evaluate_size import at_size, funnel
+from jaxir.cli.shared import define_model, define_processes, start_processes
 
 
 def define(values: flags.FlagValues) -> None:
-    flags.DEFINE_multi_string("run", [], "TREC run file, or NAME=FILE; once per run", flag_values=values)
-    flags.DEFINE_string("qrels", None, "judgements, TREC or BEIR tsv", flag_values=values)
+    evaluate_runs.define(values)
     flags.DEFINE_string(
         "measures", "MRR@10 nDCG@10 R@100", "names that ir-measures knows", flag_values=values
     )
@@ -71,8 +64,9 @@ def define(values: flags.FlagValues) -> None:
         "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
     )
     define_model(values)
-    define_sizes(values)
+    evaluate_size.define(values)
     evaluate_grid.define(values)
+    evaluate_sts.define(values)
     flags.DEFINE_string(
         "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
     )
@@ -87,22 +81,10 @@ def define(values: flags.FlagValues) -> None:
         "index; once per kind (default: exact)",
         flag_values=values,
     )
-    flags.DEFINE_integer(
-        "rerank_dims", None, "a funnel: dimensions after those of --dims", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "rerank", None, "of a funnel: documents that are ordered again (default: 200)", flag_values=values
-    )
     flags.DEFINE_integer("depth", 100, "documents per query", flag_values=values, lower_bound=1)
     flags.DEFINE_bool("bm25", True, "add BM25 and the hybrid", flag_values=values)
     flags.DEFINE_string(
         "language", "en", "of BM25's words: en, another ISO 639 code, or auto", flag_values=values
-    )
-    flags.DEFINE_multi_string(
-        "sts", [], "tsv file of sentence pairs, or directory of folders with a test.tsv", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "sts_side", "query", ["query", "doc"], "how both sentences of a pair are encoded", flag_values=values
     )
     define_processes(values)
 
@@ -113,19 +95,11 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     if values.part and not values.grid:
         raise InputError("--part is for --grid: without it, all parts of a hybrid are searched")
     if values.sts:
-        _sts(values)
+        evaluate_sts.run(values)
     elif values.grid:
         evaluate_grid.run(values)
-    elif values.run and values.workdir:
-        raise InputError("give --run (with --qrels) or --workdir (with --source), not both")
     elif values.run:
-        if values.distributed:
-            raise InputError(
-                "--distributed is for the chain (--workdir); files of runs need one process only"
-            )
-        if not values.qrels:
-            raise InputError("--run needs --qrels=FILE, the judgements to measure against")
-        _compare(values)
+        evaluate_runs.run(values)
     elif values.model and not values.workdir:
         raise InputError("--model needs --workdir=DIR, where vectors, indexes and the report go")
     elif values.workdir:
@@ -136,100 +110,6 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         raise InputError(
             "give --run=FILE with --qrels=FILE, or --workdir=DIR with --source=..., or with --sts=FILE.tsv"
         )
-
-
-def _compare(values: flags.FlagValues) -> None:
-    from jaxir.evaluation import measures, qrels, table
-    from jaxir.retrieval import runs
-
-    measures.parse(values.measures)  # before anything slow
-    files = named_files(values.run)
-    baseline = values.baseline or next(iter(files))
-    check_known("baseline run", baseline, files)
-    judged = qrels.read(values.qrels)
-    found = {name: runs.read(path) for name, path in files.items()}
-    scores = measures.measure_runs(found, judged, values.measures)
-    made = table.build(scores.figures, per_query=scores.per_query, baseline=baseline)
-    table.show(made, title=f"{pathlib.Path(values.qrels).name}: {len(judged):,} queries")
-    for note in scores.notes:
-        print(f"note: {note}")
-    if values.report:
-        from jaxir.evaluation.report import write_report
-
-        page = write_report(
-            values.report,
-            title=f"Runs against {values.qrels}",
-            runs=scores.figures,
-            per_query=scores.per_query,
-            baseline=baseline,
-            results={"corpus": {"judged queries": len(judged)}},
-            notes=scores.notes,
-        )
-        print(f"report: {page}")
-
-
-def named_files(given: list[str]) -> dict[str, str]:
-    """``["bm25=a.trec", "runs/b.trec.gz"]`` -> ``{"bm25": "a.trec", "b": "runs/b.trec.gz"}``."""
-    files: dict[str, str] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or pathlib.Path(text).exists():  # a file may have = in its name
-            name, path = pathlib.Path(text.removesuffix(".gz")).stem, text
-        if name in files:
-            raise InputError(f"{files[name]} and {path} are both named {name!r}; name one: --run=NAME={path}")
-        files[name] = path
-    return files
-
-
-def _sts(values: flags.FlagValues) -> None:
-    for name in ("run", "qrels", "source", "kind", "rerank_dims", "rerank", "distributed"):
-        if values[name].value:
-            raise InputError(
-                f"--sts needs no --{name}: give --workdir=DIR, where a run was trained, or --model"
-            )
-    if not values.workdir and not values.model:
-        raise InputError("--sts needs --workdir=DIR, where a run was trained, or --model=...")
-
-    from jaxir.config import TRUSTED
-    from jaxir.evaluation import sts, sts_run
-    from jaxir.training.checkpoint import load_model
-    from jaxir.training.compiled import keep_compiled
-    from jaxir.training.model import check_workdir
-
-    sets = [sts.read_sts(path) for path in sts.find_sts(values.sts)]  # before anything slow
-    if values.workdir:
-        keep_compiled(values.workdir)
-    model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
-    if values.grid:
-        from jaxir.evaluation import sts_sizes
-
-        sizes = {name: sizes_flag(values, name) for name in ("layers", "dims")}
-        grid = sts_sizes.evaluate_sts_sizes(model, sets, **sizes, part=values.part, side=values.sts_side)
-        result, show, write = grid, sts_sizes.show, sts_sizes.write_sts_sizes_report
-    else:
-        model = _at_size(values, model)
-        result = sts_run.evaluate_sts(model, sets, side=values.sts_side)
-        show, write = sts_run.show, sts_run.write_sts_report
-    show(result)
-    for note in result.notes:
-        print(f"note: {note}")
-    if values.report:
-        print(f"report: {write(values.report, result, model=model)}")
-
-
-def _at_size(values: flags.FlagValues, model: Any) -> Any:
-    """The model, cut to --layers and --dims; of a funnel --dims are those of its first search."""
-    from jaxir.retrieval.model import cut_model
-
-    dims = None if _funnel(values) else size_flag(values, "dims")
-    return cut_model(model, layers=size_flag(values, "layers"), dims=dims)
-
-
-def _funnel(values: flags.FlagValues) -> dict[str, int | None] | None:
-    """The sizes of the funnel, if one is asked for."""
-    if values.rerank_dims is None and values.rerank is None:
-        return None
-    return dict(dims=size_flag(values, "dims"), rerank_dims=values.rerank_dims, rerank=values.rerank)
 
 
 def _chain(values: flags.FlagValues) -> None:
@@ -250,7 +130,7 @@ def _chain(values: flags.FlagValues) -> None:
     workdir = pathlib.Path(values.workdir)
     allow = (*TRUSTED, *values.allow_import)
     keep_compiled(workdir)
-    model = _at_size(values, load_model(values.model or check_workdir(workdir), allow=allow))
+    model = at_size(values, load_model(values.model or check_workdir(workdir), allow=allow))
     with processes.first_then_others("prepare"):
         prepared = prepare_spec(values.source, workdir / "data", allow=None)
     several = jax.local_device_count() > 1 and jax.default_backend() != "cpu"
@@ -263,7 +143,7 @@ def _chain(values: flags.FlagValues) -> None:
         kinds=tuple(dict.fromkeys(values.kind)) if values.kind else None,
         measures=values.measures,
         depth=values.depth,
-        funnel=_funnel(values),
+        funnel=funnel(values),
         bm25=values.bm25,
         hybrid=values.bm25,
         language=values.language,

@@ -4,7 +4,7 @@ import pytest
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli import evaluate
+from jaxir.cli import evaluate, evaluate_runs
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_misuse(files, args, sentence):
 def test_names_of_runs(files):
     strange = files / "lr=0.1.trec"
     strange.write_text("")
-    assert evaluate.named_files([str(strange), "a=b.trec", "x/c.trec.gz"]) == {
+    assert evaluate_runs.named_files([str(strange), "a=b.trec", "x/c.trec.gz"]) == {
         "lr=0.1": str(strange),
         "a": "b.trec",
         "c": "x/c.trec.gz",

@@ -143,7 +143,7 @@ ALIKE = ("inference_free", "l0", "df_flops", "decoder_splade", "dense:static", "
     [
         *("quickstart:smoke", "dense:smoke", "dense:static,smoke", "finetune:lora,smoke", "pod:smoke"),
         *("splade:sum,smoke", "inference_free:smoke", "l0:smoke", "df_flops:smoke", "hybrid:smoke"),
-        *("decoder_splade:smoke", "matryoshka:2d,smoke", "matryoshka:sparse,smoke", "starbucks:smoke"),
+        *("decoder_splade:smoke", "matryoshka:sparse,smoke", "starbucks:smoke"),
     ],
 )
 def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, texts, published_bert):
