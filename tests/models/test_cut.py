@@ -51,7 +51,7 @@ def test_largest_terms_of_what_is_encoded_and_not_of_a_table():
 
 
 def test_first_dimensions_of_each_token():
-    reps = Reps(np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32), np.ones((2, 3), bool))
+    reps = Reps(jax.random.normal(jax.random.key(0), (2, 3, 4)), jnp.ones((2, 3), bool))
     encoder = Encoder(None, lambda *_, **__: reps, kind="tokens", dim=4, normalized=True)
     small = cut(encoder, dims=2).encode(None, TEXTS)
     np.testing.assert_allclose(small.values, unit(reps.values[..., :2]), atol=1e-6)
