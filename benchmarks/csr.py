@@ -67,9 +67,9 @@ def main() -> None:
     parser.add_argument("--paired", action=argparse.BooleanOptionalAction, default=True)
     defaults = {f.name: f.default for f in dataclasses.fields(Options)}
     for name in ("steps", "batch_size"):
-        parser.add_argument(f"--{name}", type=int, default=defaults[name])
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name])
     for name in ("learning_rate", "contrast_weight"):
-        parser.add_argument(f"--{name}", type=float, default=defaults[name])
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=defaults[name])
     parser.add_argument("--latents", type=int)
     given = parser.parse_args()
     options = Options(**{name: getattr(given, name) for name in SET})
