@@ -19,6 +19,7 @@ def test_form(path):
     assert all(not cell.get("outputs") for cell in notebook.cells), "notebooks are kept without output"
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", [p for p in notebooks.ALL if p.stem != "pretrained"], ids=lambda p: p.stem)
 def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     notebooks.execute(path, tmp_path, monkeypatch)
