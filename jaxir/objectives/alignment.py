@@ -71,6 +71,24 @@ def kl_of_coordinates(
     return masked_mean(jnp.sum(jnp.exp(log_t) * (log_t - log_s), axis=-1), where, axis_name)
 
 
+def kl_of_both_sides(
+    student: BatchReps,
+    teacher: BatchReps,
+    batch: Batch,
+    *,
+    temperature: float = 1.0,
+    axis_name: AxisName = None,
+) -> Array:
+    """The mean of :func:`kl_of_coordinates` of the batch's queries and of its documents."""
+    listed = jnp.asarray(batch.where)
+    real = (jnp.any(listed, axis=-1), listed)
+    how = dict(temperature=temperature, axis_name=axis_name)
+    values = [
+        kl_of_coordinates(s.values, t.values, where, **how) for s, t, where in zip(student, teacher, real)
+    ]
+    return sum(values) / len(values)
+
+
 def _only(reps: Reps, where: Array) -> Reps:
     """The real ones, zeros elsewhere."""
     wide = where.reshape(where.shape + (1,) * (reps.values.ndim - where.ndim))

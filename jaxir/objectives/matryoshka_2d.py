@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxir.checks import InputError, check_known, check_positive
-from jaxir.objectives.alignment import kl_of_coordinates
+from jaxir.objectives.alignment import kl_of_both_sides
 from jaxir.objectives.nesting import check_sizes, check_weight, small, widths
 from jaxir.objectives.objective import Objective
 from jaxir.types import Array, BatchReps, Encoder, Reps
@@ -99,7 +99,9 @@ def matryoshka_2d(
             metrics = metrics | {f"lower/{k}": v for k, v in more.items()}
             metrics["layer"] = 1.0 + pick
             if aligned and kl_weight:
-                value = _divergence(lower, reps[-1], batch, kl_temperature, detached, axis_name)
+                last = jax.lax.stop_gradient(reps[-1]) if detached else reps[-1]
+                how = dict(temperature=kl_temperature, axis_name=axis_name)
+                value = kl_of_both_sides(lower, last, batch, **how)
                 loss = loss + kl_weight * kl_temperature * value
                 metrics["kl"] = value
             return loss, metrics, {}
@@ -126,22 +128,3 @@ def _drawn(reps: BatchReps, index: Array, dims: Sequence[int], encoder: Encoder)
 
 def _widened(x: Array, width: int) -> Array:
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
-
-
-def _divergence(
-    lower: BatchReps, last: BatchReps, batch, temperature: float, detached: bool, axis_name
-) -> Array:
-    if detached:
-        last = jax.lax.stop_gradient(last)
-    where = {"query": jnp.any(jnp.asarray(batch.where), axis=-1), "docs": jnp.asarray(batch.where)}
-    values = [
-        kl_of_coordinates(
-            getattr(lower, side).values,
-            getattr(last, side).values,
-            real,
-            temperature=temperature,
-            axis_name=axis_name,
-        )
-        for side, real in where.items()
-    ]
-    return sum(values) / len(values)

@@ -8,11 +8,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxir.checks import InputError, check_known
-from jaxir.objectives.alignment import kl_of_coordinates, kl_of_scores
+from jaxir.objectives.alignment import kl_of_both_sides, kl_of_scores
 from jaxir.objectives.matryoshka import nested
 from jaxir.objectives.nesting import check_weight, pairs, small
 from jaxir.objectives.objective import Objective
-from jaxir.types import Array, Batch, BatchReps, Encoder
+from jaxir.reduce import AxisName
+from jaxir.types import Array, Batch, BatchReps, Encoder, Params
 
 KL = ("scores", "coordinates")
 
@@ -63,58 +64,29 @@ def starbucks(
     plain = nested(objective, encoder, sizes, weights)
     if not kl_weight or len(sizes) == 1:
         return plain
-    divergence = _of_scores if kl == "scores" else _of_coordinates
-    return _add(plain, encoder, sizes, kl_weight, divergence, objective)
 
+    def divergence(
+        params: Params, student: BatchReps, full: BatchReps, batch: Batch, axis_name: AxisName
+    ) -> Array:
+        if kl == "coordinates":
+            first = small(full, student.docs.values.shape[-1], encoder)
+            return kl_of_both_sides(student, first, batch, axis_name=axis_name)
+        scores = lambda query, docs: objective.scores(params, query, docs)
+        return kl_of_scores(scores, student, full, batch, axis_name=axis_name)
 
-def _add(plain, encoder, sizes, kl_weight, divergence, objective) -> Objective:
-    """The objective with its divergences, which are terms of scores: micro-batches have their own."""
+    def with_divergences(inner: Objective) -> Objective:
+        def apply(params, reps, batch, *, axis_name=None, **how):
+            loss, metrics, memory = inner.apply(params, reps, batch, axis_name=axis_name, **how)
+            seen = [small(reps[inner.layers.index(s.layer)], s.dims, encoder) for s in sizes]
+            total = jnp.zeros((), jnp.float32)
+            for size, student in zip(sizes[:-1], seen):
+                value = divergence(params, student, seen[-1], batch, axis_name)
+                metrics[f"{size}/kl"] = value
+                total = total + value
+            return loss + kl_weight * total, metrics, memory
 
-    def apply(params, reps, batch, *, axis_name=None, **how):
-        loss, metrics, memory = plain.apply(params, reps, batch, axis_name=axis_name, **how)
-        seen = [small(reps[plain.layers.index(s.layer)], s.dims, encoder) for s in sizes]
-        total = jnp.zeros((), jnp.float32)
-        for size, reps_of in zip(sizes[:-1], seen):
-            value = divergence(objective, encoder, params, reps_of, seen[-1], batch, axis_name)
-            metrics[f"{size}/kl"] = value
-            total = total + value
-        return loss + kl_weight * total, metrics, memory
+        # They are terms of scores: micro-batches have their own.
+        parts = inner.parts and (with_divergences(inner.parts[0]), inner.parts[1])
+        return dataclasses.replace(inner, apply=apply, parts=parts)
 
-    parts = plain.parts
-    if parts:
-        parts = (_add(parts[0], encoder, sizes, kl_weight, divergence, objective), parts[1])
-    return dataclasses.replace(plain, apply=apply, parts=parts)
-
-
-def _of_scores(
-    objective: Objective,
-    encoder: Encoder,
-    params,
-    student: BatchReps,
-    full: BatchReps,
-    batch: Batch,
-    axis_name,
-) -> Array:
-    del encoder
-    scores = lambda query, docs: objective.scores(params, query, docs)
-    return kl_of_scores(scores, student, full, batch, axis_name=axis_name)
-
-
-def _of_coordinates(
-    objective: Objective,
-    encoder: Encoder,
-    params,
-    student: BatchReps,
-    full: BatchReps,
-    batch: Batch,
-    axis_name,
-) -> Array:
-    del objective, params
-    first = small(full, student.docs.values.shape[-1], encoder)
-    rows = jnp.any(jnp.asarray(batch.where), axis=-1)
-    sides = (("query", rows), ("docs", jnp.asarray(batch.where)))
-    values = [
-        kl_of_coordinates(getattr(student, s).values, getattr(first, s).values, where, axis_name=axis_name)
-        for s, where in sides
-    ]
-    return sum(values) / len(values)
+    return with_divergences(plain)
