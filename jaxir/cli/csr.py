@@ -26,6 +26,7 @@ from typing import Any
 from absl import flags
 
 from jaxir.checks import InputError
+from jaxir.cli.shared import local_mesh
 
 TRAINING = (
     *("latents", "steps", "batch_size", "learning_rate", "tied", "scale", "subspace", "more_weight", "aux_k"),
@@ -109,14 +110,11 @@ def _train(values: flags.FlagValues, given: dict[str, Any]) -> None:
     import dataclasses
     import pathlib
 
-    import jax
-
     from jaxir.evaluation import qrels
     from jaxir.files import MANIFEST
     from jaxir.models import saved_autoencoder
     from jaxir.retrieval import codes
     from jaxir.training import autoencoder
-    from jaxir.training.mesh import make_mesh
 
     if (pathlib.Path(values.out) / MANIFEST).exists() and not values.overwrite:  # before the work
         raise InputError(f"{values.out} exists already; choose another directory or add --overwrite")
@@ -128,10 +126,7 @@ def _train(values: flags.FlagValues, given: dict[str, Any]) -> None:
         at = codes.pair_rows(qrels.read(values.qrels), queries.ids, found.ids)
         pairs = autoencoder.QueryPairs(queries.values, *at)
         print(f"{len(at[0]):,} pairs of a query and a relevant document")
-    several = jax.local_device_count() > 1 and jax.default_backend() != "cpu"
-    trained = autoencoder.train(
-        found.values, options, pairs=pairs, mesh=make_mesh(devices=jax.local_devices()) if several else None
-    )
+    trained = autoencoder.train(found.values, options, pairs=pairs, mesh=local_mesh())
     quality = autoencoder.evaluate(
         trained.autoencoder, trained.params, found.values, options.k, progress=True
     )

@@ -27,7 +27,15 @@ import pathlib
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli.shared import define_model, define_processes, define_sizes, size_flag, start_processes
+from jaxir.cli.shared import (
+    define_model,
+    define_processes,
+    define_sizes,
+    local_mesh,
+    open_model,
+    size_flag,
+    start_processes,
+)
 
 
 def define(values: flags.FlagValues) -> None:
@@ -72,23 +80,14 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     layers, dims = size_flag(values, "layers"), size_flag(values, "dims")
     start_processes(values)
 
-    import jax
-
     from jaxir import processes
-    from jaxir.config import TRUSTED
     from jaxir.data.prepare import prepare_spec
     from jaxir.retrieval.model import cut_model, encode_prepared
-    from jaxir.training.checkpoint import load_model
-    from jaxir.training.compiled import keep_compiled
-    from jaxir.training.mesh import make_mesh
-    from jaxir.training.model import check_workdir
 
-    keep_compiled(values.workdir)
-    model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
+    model = open_model(values)
     model = cut_model(model, layers=layers, dims=dims)
     with processes.first_then_others("prepare"):
         prepared = prepare_spec(values.source, pathlib.Path(values.workdir) / "data")
-    several = jax.local_device_count() > 1 and jax.default_backend() != "cpu"
     encode_prepared(
         model,
         prepared,
@@ -97,7 +96,7 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         split=values.split,
         part=values.part,
         model_path=model.path,
-        mesh=make_mesh(devices=jax.local_devices()) if several else None,
+        mesh=local_mesh(),
         dtype=values.dtype,
         shard_docs=values.shard_docs,
         tokens_per_batch=values.tokens_per_batch,

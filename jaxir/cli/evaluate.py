@@ -50,7 +50,7 @@ from absl import flags
 from jaxir.checks import InputError
 from jaxir.cli import evaluate_grid, evaluate_runs, evaluate_size, evaluate_sts
 from jaxir.cli.evaluate_size import at_size, funnel
-from jaxir.cli.shared import define_model, define_processes, start_processes
+from jaxir.cli.shared import define_model, define_processes, local_mesh, open_model, start_processes
 
 
 def define(values: flags.FlagValues) -> None:
@@ -115,25 +115,15 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
 def _chain(values: flags.FlagValues) -> None:
     start_processes(values)
 
-    import jax
-
     from jaxir import processes
-    from jaxir.config import TRUSTED
     from jaxir.data.prepare import prepare_spec
     from jaxir.evaluation import chain, measures
-    from jaxir.training.checkpoint import load_model
-    from jaxir.training.compiled import keep_compiled
-    from jaxir.training.mesh import make_mesh
-    from jaxir.training.model import check_workdir
 
     measures.parse(values.measures)  # before anything slow
     workdir = pathlib.Path(values.workdir)
-    allow = (*TRUSTED, *values.allow_import)
-    keep_compiled(workdir)
-    model = at_size(values, load_model(values.model or check_workdir(workdir), allow=allow))
+    model = at_size(values, open_model(values))
     with processes.first_then_others("prepare"):
         prepared = prepare_spec(values.source, workdir / "data", allow=None)
-    several = jax.local_device_count() > 1 and jax.default_backend() != "cpu"
     result = chain.evaluate_chain(
         model,
         prepared,
@@ -148,7 +138,7 @@ def _chain(values: flags.FlagValues) -> None:
         hybrid=values.bm25,
         language=values.language,
         baseline=values.baseline,
-        mesh=make_mesh(devices=jax.local_devices()) if several else None,
+        mesh=local_mesh(),
         progress=processes.is_first(),
     )
     if processes.is_first():

@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli.shared import sizes_flag, start_processes
+from jaxir.cli.shared import local_mesh, open_model, sizes_flag, start_processes
 
 OTHERS = {
     "run": "a grid is of an encoder",
@@ -39,24 +39,15 @@ def run(values: flags.FlagValues) -> None:
     layers, dims = sizes_flag(values, "layers"), sizes_flag(values, "dims")
     start_processes(values)
 
-    import jax
-
     from jaxir import processes
-    from jaxir.config import TRUSTED
     from jaxir.data.prepare import prepare_spec
     from jaxir.evaluation import measures, sizes
-    from jaxir.training.checkpoint import load_model
-    from jaxir.training.compiled import keep_compiled
-    from jaxir.training.mesh import make_mesh
-    from jaxir.training.model import check_workdir
 
     measures.parse(values.measures)  # before anything slow
     workdir = pathlib.Path(values.workdir)
-    keep_compiled(workdir)
-    model = load_model(values.model or check_workdir(workdir), allow=(*TRUSTED, *values.allow_import))
+    model = open_model(values)
     with processes.first_then_others("prepare"):
         prepared = prepare_spec(values.source, workdir / "data", allow=None)
-    several = jax.local_device_count() > 1 and jax.default_backend() != "cpu"
     found = sizes.evaluate_sizes(
         model,
         prepared,
@@ -69,7 +60,7 @@ def run(values: flags.FlagValues) -> None:
         depth=values.depth,
         bm25=values.bm25,
         language=values.language,
-        mesh=make_mesh(devices=jax.local_devices()) if several else None,
+        mesh=local_mesh(),
         progress=processes.is_first(),
     )
     if processes.is_first():

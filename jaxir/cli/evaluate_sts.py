@@ -6,7 +6,7 @@ from absl import flags
 
 from jaxir.checks import InputError
 from jaxir.cli.evaluate_size import at_size
-from jaxir.cli.shared import sizes_flag
+from jaxir.cli.shared import open_model, sizes_flag
 
 
 def define(values: flags.FlagValues) -> None:
@@ -27,16 +27,10 @@ def run(values: flags.FlagValues) -> None:
     if not values.workdir and not values.model:
         raise InputError("--sts needs --workdir=DIR, where a run was trained, or --model=...")
 
-    from jaxir.config import TRUSTED
     from jaxir.evaluation import sts, sts_run
-    from jaxir.training.checkpoint import load_model
-    from jaxir.training.compiled import keep_compiled
-    from jaxir.training.model import check_workdir
 
     sets = [sts.read_sts(path) for path in sts.find_sts(values.sts)]  # before anything slow
-    if values.workdir:
-        keep_compiled(values.workdir)
-    model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
+    model = open_model(values)
     if values.grid:
         from jaxir.evaluation import sts_sizes
 

@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli.shared import define_model
+from jaxir.cli.shared import define_model, open_model
 
 
 def define(values: flags.FlagValues) -> None:
@@ -43,12 +43,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         raise InputError("give --text or --doc_id, not both")
     if values.text is None and values.query is None and values.doc_id is None:
         raise InputError('there is nothing to explain: give --text="...", --query="..." or --doc_id')
-    from jaxir.config import TRUSTED
     from jaxir.evaluation import explain
-    from jaxir.training.checkpoint import load_model
-    from jaxir.training.model import check_workdir
 
-    model = load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
+    model = open_model(values)
     explain.sparse_part(model.encoder)  # before a collection is read
     text = values.text
     if values.doc_id is not None:

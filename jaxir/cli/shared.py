@@ -48,6 +48,29 @@ def define_model(values: flags.FlagValues) -> None:
     define_allow_import(values)
 
 
+def open_model(values: flags.FlagValues) -> Any:
+    """The model of --model, or of --workdir; what is compiled is kept in the work directory."""
+    from jaxir.config import TRUSTED
+    from jaxir.training.checkpoint import load_model
+    from jaxir.training.compiled import keep_compiled
+    from jaxir.training.model import check_workdir
+
+    if values.workdir:
+        keep_compiled(values.workdir)
+    return load_model(values.model or check_workdir(values.workdir), allow=(*TRUSTED, *values.allow_import))
+
+
+def local_mesh() -> Any:
+    """This process's accelerators, where there are several; those of a CPU share its cores and gain little."""
+    import jax
+
+    from jaxir.training.mesh import make_mesh
+
+    if jax.local_device_count() == 1 or jax.default_backend() == "cpu":
+        return None
+    return make_mesh(devices=jax.local_devices())
+
+
 def define_allow_import(values: flags.FlagValues) -> None:
     """``--allow_import``: a config that is found beside weights is data and names trusted packages only."""
     flags.DEFINE_multi_string(
