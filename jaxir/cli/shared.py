@@ -61,7 +61,7 @@ def open_model(values: flags.FlagValues) -> Any:
 
 
 def local_mesh() -> Any:
-    """This process's accelerators, where there are several; those of a CPU share its cores and gain little."""
+    """This process's accelerators, if several; devices of a CPU share its cores and gain little."""
     import jax
 
     from jaxir.training.mesh import make_mesh
