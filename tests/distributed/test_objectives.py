@@ -10,6 +10,8 @@ from ..objectives.every import TERMS
 from .compute import results
 from .together import begin, end, free_port
 
+pytestmark = pytest.mark.endtoend
+
 COUNT, DEVICES = 2, 2
 
 

@@ -13,6 +13,8 @@ from jaxir.training.log import read_log
 
 from .together import begin, end, free_port, jaxir, place
 
+pytestmark = pytest.mark.endtoend
+
 STEPS = 16
 # One padded length, so that there is one program to compile; parameters large enough to be sharded.
 CHANGES = {

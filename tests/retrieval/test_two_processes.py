@@ -15,6 +15,8 @@ from jaxir.training.defaults import default_config
 from jaxir.training.train import train
 from jaxir.types import Doc, Qrel, Query, Source
 
+pytestmark = pytest.mark.endtoend
+
 TOPICS = ["solve linear system", "sort list keys", "open file path", "parse json text", "draw line plot"]
 QUERIES = "sort list keys number 3\nparse json number 8\n"
 PROGRAM = textwrap.dedent(
