@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxir.checks import InputError, check_known
-from jaxir.data.listed import Candidates, judged, read_candidates
-from jaxir.data.prepared import Prepared
+from jaxir.data.listed import JUDGEMENTS, Candidates, judged, read_candidates
+from jaxir.data.mixture import Files, draw, mixed, parse_files
+from jaxir.data.prepared import Prepared, QrelTable
 from jaxir.data.ragged import positions
-from jaxir.files import PathLike
 
 
 class Listing(NamedTuple):
@@ -21,23 +22,28 @@ class Listing(NamedTuple):
     doc_row: np.ndarray  # [b, 1 + k] int64; where False: the positive again
     labels: np.ndarray  # [b, 1 + k] float32, grades
     where: np.ndarray  # [b, 1 + k] bool
-    teacher: np.ndarray | None  # [b, 1 + k] float32; of several teachers [b, 1 + k, t]
+    teacher: np.ndarray | None  # [b, 1 + k] float32, NaN = unknown; of several teachers [b, 1 + k, t]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """m examples of one split, one for every judgement above 0, read by number in any order."""
+    """The examples of one split, read by number in any order.
 
-    query_row: np.ndarray  # [m] int64
-    doc_row: np.ndarray  # [m] int64
-    label: np.ndarray  # [m] float32
-    teacher: np.ndarray | None  # [m] float32, the positives' teacher scores; of several [m, t]
+    There is one for each of the p judgements above 0; or, with ``queries``, one for each query that has
+    any, with one of them drawn each time.
+    """
+
+    query_row: np.ndarray  # [p] int64
+    doc_row: np.ndarray  # [p] int64
+    label: np.ndarray  # [p] float32
+    teacher: np.ndarray | None  # [p] float32, the positives' teacher scores; of several [p, t]
     positives: Candidates
     candidates: Candidates | None  # what is listed beside the positive; None for nothing
     listed: int  # k
+    queries: np.ndarray | None = None  # [m] int64, those with a judgement above 0
 
     def __len__(self) -> int:
-        return len(self.query_row)
+        return len(self.query_row if self.queries is None else self.queries)
 
     @property
     def most_positives(self) -> int:
@@ -46,12 +52,14 @@ class Examples:
 
     def take(self, numbers: np.ndarray, rng: np.random.Generator) -> Listing:
         """The examples of the given numbers; of more than k candidates k are drawn, without repeats."""
+        if self.queries is not None:
+            numbers = self._one_of_each(self.queries[numbers], rng)
         query_row, doc_row = self.query_row[numbers], self.doc_row[numbers][:, None]
         label = self.label[numbers][:, None]
         where = np.ones(label.shape, bool)
         if self.candidates is None:
             return Listing(query_row, doc_row, label, where, None)
-        entries, real = _draw(self.candidates, query_row, doc_row, self.listed, rng)
+        entries, real = draw(self.candidates, query_row, doc_row, self.listed, rng)
         # A free slot repeats the positive: any text does, but an empty one might upset a model.
         docs = np.where(real, self.candidates.doc_row[entries], doc_row)
         labels = np.where(real, self.candidates.label[entries], 0).astype(np.float32)
@@ -67,6 +75,11 @@ class Examples:
             np.concatenate([where, real], axis=1),
             teacher,
         )
+
+    def _one_of_each(self, queries: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One of the judgements above 0 of each of these queries."""
+        starts, ends = self.positives.starts[queries], self.positives.starts[queries + 1]
+        return starts + (rng.random(len(queries)) * (ends - starts)).astype(np.int64)
 
     def known(self, query_row: np.ndarray, doc_row: np.ndarray, width: int) -> np.ndarray:
         """The relevant documents of each query: [b, width] int64 rows, filled up with -1.
@@ -110,35 +123,14 @@ class Documents:
         return np.where(np.arange(width) == 0, query_row[:, None], -1)
 
 
-def _draw(
-    candidates: Candidates,
-    query_row: np.ndarray,
-    positive: np.ndarray,
-    k: int,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """k random entries of each query's, the positive itself left out: (entries [b, k], real [b, k])."""
-    starts = candidates.starts[query_row]
-    count = candidates.starts[query_row + 1] - starts
-    width = max(int(count.max(initial=0)), k)
-    slots = np.arange(width)
-    entries = np.minimum(starts[:, None] + slots, max(len(candidates.doc_row) - 1, 0))
-    real = slots < count[:, None]
-    if len(candidates.doc_row):
-        real &= candidates.doc_row[entries] != positive
-    # The k smallest of random keys, slots that are not real behind all others.
-    keys = np.where(real, rng.random(real.shape), 2.0)
-    best = np.argsort(keys, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(entries, best, 1), np.take_along_axis(real, best, 1)
-
-
 def build_examples(
     prepared: Prepared,
     split: str,
     *,
     listed: int = 0,
     listed_from: str = "negatives",
-    negatives_file: PathLike | None = None,
+    negatives_file: Files | None = None,
+    one_per: str = "positive",
 ) -> Examples:
     """The examples of a split of a prepared data set.
 
@@ -147,12 +139,17 @@ def build_examples(
       listed_from: "negatives" lists judged non-relevant documents (label 0); "judged" lists the query's
         other judged documents whatever their grade, for ranking losses on graded lists.
       negatives_file: lists documents from this file instead (see
-        :func:`jaxir.data.listed.read_candidates`); its scores become ``teacher``.
+        :func:`jaxir.data.listed.read_candidates`); its scores become ``teacher``. Several, mixed by weight:
+        paths, (path, weight) or dict(file=path, weight=1.0), where "judged" and "negatives" are what
+        listed_from means by them. A query of which one has no document gets those of the others.
+      one_per: "positive", an example for each relevant document of a query; "query", one for each query,
+        with one of its relevant documents drawn each time.
 
     Raises:
-      InputError: no such split, or no positive in it; what is wrong with the file.
+      InputError: no such split, or no positive in it; what is wrong with the files.
     """
-    check_known("value of listed_from", listed_from, ("negatives", "judged"))
+    check_known("value of listed_from", listed_from, JUDGEMENTS)
+    check_known("value of one_per", one_per, ("positive", "query"))
     check_known(f"split of {prepared.name}", split, prepared.qrels)
     if listed < 0:
         raise InputError(f"listed is {listed}, it must be 0 or more")
@@ -162,45 +159,51 @@ def build_examples(
     known = judged(table, table.relevance > 0, queries)
     if not len(known.doc_row):
         raise InputError(f"{prepared.name} has no relevant document in its split {split!r}")
-    owner = _owner(known)
-    candidates, teacher = None, None
+    owner, candidates, teacher = known.owner, None, None
     if negatives_file is not None:
-        found = read_candidates(negatives_file, prepared, split)
-        teacher = _teacher_of_positives(found, known, owner, prepared, split, negatives_file)
-        candidates = _without(found, known, len(prepared.docs))
+        files = parse_files(negatives_file)
+        found = [
+            read_candidates(one.file, prepared, split) if one.is_file else _judged(table, one.file, queries)
+            for one in files
+        ]
+        scored = [(one.file, each) for one, each in zip(files, found) if each.score is not None]
+        lists = [
+            _without(each, known, len(prepared.docs)) if one.is_file else each
+            for one, each in zip(files, found)
+        ]
+        candidates = mixed(lists, [one.weight for one in files])
+        teacher = _teacher_of_positives(scored, known, owner, prepared, split) if scored else None
     elif listed:
-        candidates = judged(table, (table.relevance <= 0) | (listed_from == "judged"), queries)
-    return Examples(owner, known.doc_row, known.label, teacher, known, candidates, listed)
+        candidates = _judged(table, listed_from, queries)
+    asked = np.flatnonzero(np.diff(known.starts)) if one_per == "query" else None
+    return Examples(owner, known.doc_row, known.label, teacher, known, candidates, listed, asked)
+
+
+def _judged(table: QrelTable, listed_from: str, queries: int) -> Candidates:
+    return judged(table, (table.relevance <= 0) | (listed_from == "judged"), queries)
 
 
 def _pair(query_row: np.ndarray, doc_row: np.ndarray, docs: int) -> np.ndarray:
     return query_row * docs + doc_row  # one number for a pair: below 2^63 for any real collection
 
 
-def _owner(candidates: Candidates) -> np.ndarray:
-    return np.repeat(np.arange(len(candidates.starts) - 1), np.diff(candidates.starts))
-
-
 def _without(found: Candidates, known: Candidates, docs: int) -> Candidates:
     """The candidates that are not known positives of their query."""
-    owner = _owner(found)
-    keep = ~np.isin(_pair(owner, found.doc_row, docs), _pair(_owner(known), known.doc_row, docs))
-    score = None if found.score is None else found.score[keep]
-    return Candidates.of(owner[keep], found.doc_row[keep], found.label[keep], len(found.starts) - 1, score)
+    positive = _pair(known.owner, known.doc_row, docs)
+    return found.where(~np.isin(_pair(found.owner, found.doc_row, docs), positive))
 
 
 def _teacher_of_positives(
-    found: Candidates,
+    scored: Sequence[tuple[str, Candidates]],
     known: Candidates,
     owner: np.ndarray,
     prepared: Prepared,
     split: str,
-    path: PathLike,
-) -> np.ndarray | None:
-    if found.score is None:
-        return None
-    docs = len(prepared.docs)
-    pairs = _pair(_owner(found), found.doc_row, docs)
+) -> np.ndarray:
+    """The score of each positive in the first file that has it."""
+    docs, path = len(prepared.docs), " and ".join(file for file, _ in scored)
+    pairs = np.concatenate([_pair(found.owner, found.doc_row, docs) for _, found in scored])
+    scores = np.concatenate([found.score for _, found in scored])
     order = np.argsort(pairs, kind="stable")
     wanted = _pair(owner, known.doc_row, docs)
     at = np.minimum(np.searchsorted(pairs[order], wanted), max(len(pairs) - 1, 0))
@@ -213,4 +216,4 @@ def _teacher_of_positives(
             f"{path} has scores, but none for {int(missing.sum())} of {len(wanted)} positives (such as "
             f"query {query!r} and document {doc!r}): add the positives to doc_ids, or leave scores out"
         )
-    return found.score[order][at]
+    return scores[order][at]

@@ -11,12 +11,13 @@ from jaxir.checks import InputError, check_known
 from jaxir.config import bind
 from jaxir.data.batches import Feed, Part, Side
 from jaxir.data.examples import Documents, build_examples
+from jaxir.data.mixture import Files, describe_files
 from jaxir.data.padding import LADDER, step_of
 from jaxir.data.plan import Plan
 from jaxir.data.prepared import Prepared
 from jaxir.data.tokenizer import Tokenizer
 from jaxir.data.tokens import TokenStore
-from jaxir.files import PathLike, checksum, fingerprint
+from jaxir.files import fingerprint
 from jaxir.types import Doc, Query
 
 
@@ -30,7 +31,8 @@ def feed(
     pairs: str | None = None,
     listed: int = 0,
     listed_from: str = "negatives",
-    negatives_file: PathLike | Sequence[PathLike | None] | None = None,
+    negatives_file: Files | Sequence[Files | None] | None = None,
+    one_per: str = "positive",
     prefixes: Mapping[str, str] | None = None,
     max_length: Mapping[str, int] | None = None,
     ladder: Sequence[int] = LADDER,
@@ -50,8 +52,9 @@ def feed(
       batch_size: queries in the global batch, over all processes.
       pairs: "documents" draws each document once per epoch, with an empty query, also those that no split
         knows; None, the judged pairs of the split.
-      listed, listed_from, negatives_file: documents beside the positive, see
-        :func:`jaxir.data.examples.build_examples`; with several data sets a file for each, or None.
+      listed, listed_from, negatives_file, one_per: documents beside the positive, and which positives, see
+        :func:`jaxir.data.examples.build_examples`; with several data sets a list with the file or files of
+        each, or None.
       prefixes: {"query": ..., "doc": ...}, instructions put before the text.
       max_length: {"query": 64, "doc": 256}, tokens, special ones included; longer texts are cut.
       ladder: the padded lengths; a batch gets the smallest that holds its longest text.
@@ -94,7 +97,7 @@ def feed(
     for given in (prefixes, max_length):
         for key in given:
             check_known("side", key, ("query", "doc"))
-    if isinstance(negatives_file, (list, tuple)):
+    if isinstance(negatives_file, (list, tuple)) and not isinstance(data, Prepared):
         files = list(negatives_file)
     else:
         files = [negatives_file] * len(parts_of)
@@ -125,7 +128,12 @@ def feed(
         name = prepared.fingerprint
         if pairs is None:
             examples = build_examples(
-                prepared, split, listed=listed, listed_from=listed_from, negatives_file=file
+                prepared,
+                split,
+                listed=listed,
+                listed_from=listed_from,
+                negatives_file=file,
+                one_per=one_per,
             )
             query, query_offset = store((name, "query"), "query", prepared.queries[split], _query_text)
         else:
@@ -161,10 +169,11 @@ def feed(
         fingerprint=fingerprint(
             [p.fingerprint for p, _ in parts_of],
             [weights, batch_size, seed, split, listed, listed_from, doc_text, same_source_batches],
-            [None if f is None else checksum(f) for f in files],
+            [describe_files(f) for f in files],
             [prefixes, max_length, list(ladder), tokenizer.fingerprint],
             [_describe(change) for change in changes],
             *([] if pairs is None else [pairs]),
+            *([] if one_per == "positive" else [one_per]),
         ),
     )
 

@@ -16,6 +16,9 @@ from jaxir.data.prepared import DOCS, Prepared, QrelTable
 from jaxir.data.records import Records
 from jaxir.files import PathLike
 
+JUDGEMENTS = ("negatives", "judged")
+"""What may be listed of the data set's own judgements: those of grade 0, or all with their grades."""
+
 
 class Candidates(NamedTuple):
     """c (query, document) entries sorted by query; those of query q are starts[q]:starts[q + 1]."""
@@ -23,7 +26,20 @@ class Candidates(NamedTuple):
     doc_row: np.ndarray  # [c] int64
     label: np.ndarray  # [c] float32
     starts: np.ndarray  # [queries + 1] int64
-    score: np.ndarray | None = None  # [c] float32, a teacher's; [c, t] of several
+    score: np.ndarray | None = None  # [c] float32, a teacher's, NaN = unknown; [c, t] of several
+    part: np.ndarray | None = None  # [c] int64, of a mixture: which of its lists an entry is from
+    weights: tuple[float, ...] = (1.0,)  # of these lists
+
+    @property
+    def owner(self) -> np.ndarray:
+        """[c] int64, the query of each entry."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def where(self, keep: np.ndarray) -> Candidates:
+        """The entries that ``keep`` [c] marks."""
+        starts = np.concatenate([[0], np.cumsum(keep)])[self.starts]
+        score, part = (None if x is None else x[keep] for x in (self.score, self.part))
+        return Candidates(self.doc_row[keep], self.label[keep], starts, score, part, self.weights)
 
     @classmethod
     def of(
@@ -33,6 +49,7 @@ class Candidates(NamedTuple):
         label: np.ndarray,
         queries: int,
         score: np.ndarray | None = None,
+        part: np.ndarray | None = None,
     ) -> Candidates:
         """Sorts the entries by query; within a query their order stays."""
         order = np.argsort(query_row, kind="stable")
@@ -42,6 +59,7 @@ class Candidates(NamedTuple):
             label[order].astype(np.float32),
             starts.astype(np.int64),
             None if score is None else score[order].astype(np.float32),
+            None if part is None else part[order],
         )
 
 
@@ -56,7 +74,8 @@ def read_candidates(path: PathLike, prepared: Prepared, split: str) -> Candidate
 
     A line is ``{"query_id": ..., "doc_ids": [...], "scores": [...]}``, or one of MS MARCO's published hard
     negatives, ``{"qid": ..., "pos": [...], "neg": {system: [...]}}`` (:func:`jaxir.data.listed_lines.parse`).
-    Scores, of one teacher or of several, stand in every line or in none. Labels are 0, and 1 for ``pos``;
+    Scores, of one teacher or of several, stand in every line or in none; null is an unknown one (NaN). A
+    document that a line names again counts once. Labels are 0, and 1 for ``pos``;
     what the data set knows as positives is there for its scores only and is never listed as a negative.
 
     Raises:

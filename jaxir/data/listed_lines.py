@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from jaxir.checks import InputError
@@ -21,8 +22,9 @@ class Line(NamedTuple):
 def parse(where: str, record: dict[str, Any]) -> Line:
     """Reads a JSON object.
 
-    - ``{"query_id": ..., "doc_ids": [...], "scores": [...]}``; ``scores`` is absent, one number for each
-      document, or one such list for each of several teachers;
+    - ``{"query_id": ..., "doc_ids": [...], "scores": [...]}``; ``scores`` is absent, one number (or null,
+      unknown) for each document, or one such list for each of several teachers. A document that is named
+      again counts once;
     - ``{"qid": ..., "pos": [...], "neg": [...]}``, as MS MARCO's hard negatives are published: ``neg`` is a
       list or ``{system: list}``; an entry is an id, or ``{"pid": ..., "ce-score": ...}`` (``doc_id`` and
       ``score`` do as well). A document that several systems found counts once.
@@ -37,17 +39,19 @@ def parse(where: str, record: dict[str, Any]) -> Line:
     if not isinstance(doc_ids, list) or not all(isinstance(i, (str, int)) for i in doc_ids):
         raise InputError(f"{where}: expected 'doc_ids' to be a list of ids")
     doc_ids, scores = [str(i) for i in doc_ids], record.get("scores")
-    never = [False] * len(doc_ids)
+    first = {doc_id: at for at, doc_id in reversed(list(enumerate(doc_ids)))}
+    unique = list(dict.fromkeys(doc_ids))
+    never = [False] * len(unique)
     if scores is None:
-        return Line(query_id, doc_ids, never, None, None)
+        return Line(query_id, unique, never, None, None)
     several = isinstance(scores, list) and bool(scores) and all(isinstance(s, list) for s in scores)
     lists = scores if several else [scores]
     if not all(isinstance(s, list) and len(s) == len(doc_ids) for s in lists):
         raise InputError(
             f"{where}: expected 'scores' to be a list as long as 'doc_ids', or one such list for each teacher"
         )
-    flat = [x for document in zip(*lists) for x in document]
-    return Line(query_id, doc_ids, never, _numbers(where, flat), len(lists) if several else None)
+    flat = [values[first[doc_id]] for doc_id in unique for values in lists]
+    return Line(query_id, unique, never, _numbers(where, flat), len(lists) if several else None)
 
 
 def _positives_and_negatives(where: str, query_id: str, record: dict[str, Any]) -> Line:
@@ -81,6 +85,8 @@ def _positives_and_negatives(where: str, query_id: str, record: dict[str, Any]) 
 
 
 def _numbers(where: str, scores: list[Any]) -> list[float]:
-    if not all(isinstance(s, (int, float)) and not isinstance(s, bool) for s in scores):
-        raise InputError(f"{where}: expected 'scores' to be numbers")
+    scores = [math.nan if s is None else s for s in scores]
+    numbers = all(isinstance(s, (int, float)) and not isinstance(s, bool) for s in scores)
+    if not numbers or math.inf in map(abs, scores):
+        raise InputError(f"{where}: expected 'scores' to be numbers, or null where one is unknown")
     return scores

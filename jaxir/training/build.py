@@ -205,6 +205,24 @@ def packed_groups(config: Config, encoder: Encoder, devices: int, chunk: int | N
     return 0 if entries % chunks else config["accumulate"] * chunks
 
 
+def negatives_of(config: Config, count: int = 1) -> list[Any]:
+    """The negatives file or files of each of the config's ``count`` data sets; None of one without.
+
+    Raises:
+      InputError: ``negatives_file`` and ``negatives_files`` are both set.
+    """
+    data = config["data"]
+    one, several = data.get("negatives_file"), tuple(data.get("negatives_files") or ())
+    if one and several:
+        raise InputError(
+            f"data.negatives_file is {one} and data.negatives_files names {len(several)} more: name all of "
+            "them in negatives_files"
+        )
+    common = several or one
+    own = [s.get("negatives_files") if isinstance(s, Mapping) else None for s in data["sources"]]
+    return [files or common for files in (own or [None] * count)]
+
+
 def build_feed(
     config: Config,
     data: list[tuple[Prepared, float]],
@@ -235,7 +253,8 @@ def build_feed(
         pairs=options.get("pairs"),
         listed=options["listed"],
         listed_from=options["listed_from"],
-        negatives_file=options["negatives_file"],
+        negatives_file=negatives_of(config, len(data)),
+        one_per=options.get("one_per", "positive"),
         prefixes=dict(config["prefixes"]),
         max_length=dict(config["max_length"]),
         ladder=tuple(config["ladder"]),

@@ -34,6 +34,13 @@ def default_config() -> ConfigDict:
                 # jsonl: {"query_id": ..., "doc_ids": [...], "scores": [...]}, what jaxir score writes; or MS
                 # MARCO's {"qid", "pos", "neg"}
                 negatives_file=placeholder(str),
+                # Several of them, mixed by weight: (dict(file="a.jsonl", weight=1.0), ("b.jsonl", 2.0));
+                # "judged" and "negatives" among them are what listed_from means by it. Each of several
+                # sources may have its own
+                negatives_files=(),
+                # "positive": an example for each relevant document; "query": for each query, with one of
+                # its relevant documents drawn each time
+                one_per="positive",
                 doc_text="text",  # or "title+text"
                 augment=(),  # dict(fn="jaxir.data.augment:...") applied in order
                 # Whether a transformer skips padding (one device only); unset: on a CPU.

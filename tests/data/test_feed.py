@@ -257,7 +257,7 @@ def test_the_fingerprint_is_of_all_that_matters(toy, tokenizer, change):
         ({"split": "dev"}, "unknown split of toy 'dev'"),
         ({"augment": (dict(fn="jaxir.data.augment:crop_query"),)}, "Did you mean 'crop_queries'"),
         ({"augment": (dict(fn="jaxir.data.augment:drop_tokens", q=1),)}, "takes no 'q'"),
-        ({"negatives_file": ["a", "b"]}, "2 negatives files for 1 data sets"),
+        ({"negatives_file": ["a", "b"]}, "no file a"),
         ({"ladder": (0,)}, "positive steps"),
         ({"packed": 1, "process_count": 2}, "packed=0 pads"),
         ({"packed": 3}, "packed=3 splits batch_size 8"),

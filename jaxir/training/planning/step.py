@@ -15,7 +15,7 @@ from jaxir.data import tokenizer as tokenizers
 from jaxir.data.padding import step_of
 from jaxir.objectives import Objective
 from jaxir.training.assemble import assemble
-from jaxir.training.build import adapted, build_encoder, build_objective
+from jaxir.training.build import adapted, build_encoder, build_objective, negatives_of
 from jaxir.training.mesh import batch_sharding, check_batch_size, check_mesh, make_mesh
 from jaxir.training.planning.topology import Machine
 from jaxir.training.sizes import describe, encode_chunk
@@ -86,7 +86,7 @@ def batch_shapes(config: Config, mesh: Mesh) -> Batch:
         docs=Tokens(rows(jnp.int32, n, ld), rows(jnp.bool, n, ld)),
         labels=rows(jnp.float32, n),
         where=rows(jnp.bool, n),
-        teacher=rows(jnp.float32, n) if config["data"]["negatives_file"] else None,
+        teacher=rows(jnp.float32, n) if any(negatives_of(config)) else None,
         query_id=rows(jnp.int32),
         doc_id=rows(jnp.int32, n),
         known=rows(jnp.int32, 1),

@@ -1,0 +1,160 @@
+"""Several lists of documents for each query, mixed by weight: negatives files, and judgements among them."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxir.checks import InputError
+from jaxir.data.listed import JUDGEMENTS, Candidates
+from jaxir.files import PathLike, checksum
+
+
+class NegativesFile(NamedTuple):
+    """One list of a mixture."""
+
+    file: str  # a path, or a value of ``listed_from``
+    weight: float
+
+    @property
+    def is_file(self) -> bool:
+        return self.file not in JUDGEMENTS
+
+
+Files = PathLike | Sequence[Any]
+"""A path, or several as a config has them: paths, (path, weight) or dict(file=..., weight=...)."""
+
+
+def parse_files(files: Files) -> tuple[NegativesFile, ...]:
+    """What a config says of negatives files, each with its weight.
+
+    >>> [tuple(one) for one in parse_files([("bm25.jsonl", 2), dict(file="judged"), "dense.jsonl"])]
+    [('bm25.jsonl', 2.0), ('judged', 1.0), ('dense.jsonl', 1.0)]
+
+    Raises:
+      InputError: none, an entry of another form, a weight that is not above 0, or a file twice.
+    """
+    if isinstance(files, (str, pathlib.PurePath)):
+        return (NegativesFile(str(files), 1.0),)
+    found = tuple(_parsed(files))
+    if not found:
+        raise InputError("no negatives file is named: give at least one, or none of the settings")
+    twice = [one.file for i, one in enumerate(found) if one.file in [o.file for o in found[:i]]]
+    if twice:
+        raise InputError(f"{twice[0]} is named twice among the negatives files: give it a larger weight")
+    return found
+
+
+def _parsed(files: Sequence[Any]) -> Iterator[NegativesFile]:
+    for entry in files:
+        one: Any = entry
+        if isinstance(one, (str, pathlib.PurePath)):
+            one = {"file": one}
+        elif isinstance(one, (list, tuple)) and len(one) == 2:
+            one = {"file": one[0], "weight": one[1]}
+        named = isinstance(one, Mapping) and isinstance(one.get("file"), (str, pathlib.PurePath))
+        if not named or set(one) - {"file", "weight"}:
+            raise InputError(
+                f"{entry!r} is no negatives file: expected a path, (path, weight) or "
+                "dict(file=path, weight=1.0)"
+            )
+        weight = one.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+            raise InputError(f"the weight of {one['file']} is {weight!r}, it must be a number above 0")
+        yield NegativesFile(str(one["file"]), float(weight))
+
+
+def describe_files(files: Files | None) -> Any:
+    """What tells one choice of files from another: their contents and weights."""
+    if files is None:
+        return None
+    if isinstance(files, (str, pathlib.PurePath)):
+        return checksum(files)
+    return [[checksum(one.file) if one.is_file else one.file, one.weight] for one in parse_files(files)]
+
+
+def mixed(parts: Sequence[Candidates], weights: Sequence[float]) -> Candidates:
+    """The entries of all parts, each with the number of its part; a part without scores has NaN for them."""
+    if len(parts) == 1:
+        return parts[0]
+    shapes = {part.score.shape[1:] for part in parts if part.score is not None}
+    score = None
+    if shapes:
+        if len(shapes) > 1:
+            raise InputError("the negatives files of a mixture have scores of different numbers of teachers")
+        shape = next(iter(shapes))
+        unknown = lambda part: np.full((len(part.doc_row), *shape), np.nan, np.float32)
+        score = np.concatenate([unknown(p) if p.score is None else p.score for p in parts])
+    together = Candidates.of(
+        np.concatenate([part.owner for part in parts]),
+        np.concatenate([part.doc_row for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        len(parts[0].starts) - 1,
+        score,
+        np.repeat(np.arange(len(parts)), [len(part.doc_row) for part in parts]),
+    )
+    return together._replace(weights=tuple(weights))
+
+
+def draw(
+    candidates: Candidates,
+    query_row: np.ndarray,
+    positive: np.ndarray,
+    k: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """k random entries of each query's, the positive itself left out: (entries [b, k], real [b, k]).
+
+    Of a mixture each slot takes a part by the weights, and one of its documents that is not listed yet; a
+    part that has none left gives way to the others.
+
+    Args:
+      query_row: [b].
+      positive: [b, 1] document rows.
+    """
+    starts = candidates.starts[query_row]
+    count = candidates.starts[query_row + 1] - starts
+    width = max(int(count.max(initial=0)), k)
+    slots = np.arange(width)
+    entries = np.minimum(starts[:, None] + slots, max(len(candidates.doc_row) - 1, 0))
+    real = slots < count[:, None]
+    if len(candidates.doc_row):
+        real &= candidates.doc_row[entries] != positive
+    # The k smallest of random keys, slots that are not real behind all others.
+    keys = np.where(real, rng.random(real.shape), 2.0)
+    if candidates.part is None or not len(candidates.doc_row):
+        best = np.argsort(keys, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(entries, best, 1), np.take_along_axis(real, best, 1)
+    shuffled = np.argsort(keys, axis=1, kind="stable")
+    entries, real = np.take_along_axis(entries, shuffled, 1), np.take_along_axis(real, shuffled, 1)
+    when = _arrivals(candidates.part[entries], real, candidates.weights, rng)
+    when[_repeated(candidates.doc_row[entries], when)] = np.inf
+    best = np.argsort(when, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(entries, best, 1), np.isfinite(np.take_along_axis(when, best, 1))
+
+
+def _arrivals(
+    part: np.ndarray, real: np.ndarray, weights: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
+    """Each entry's time, those of a part by a Poisson process of its weight: the next is of part s with
+    probability weight_s over the weights of the parts that have any left."""
+    gaps, when = rng.exponential(size=real.shape), np.full(real.shape, np.inf)
+    for number, weight in enumerate(weights):
+        mine = real & (part == number)
+        when = np.where(mine, np.cumsum(np.where(mine, gaps, 0), axis=1) / weight, when)
+    return when
+
+
+def _repeated(doc_row: np.ndarray, when: np.ndarray) -> np.ndarray:
+    """[b, w] bool: the same document comes earlier in the row."""
+    order = np.lexsort((when, doc_row), axis=1)
+    docs = np.take_along_axis(doc_row, order, 1)
+    again = np.zeros(docs.shape, bool)
+    again[:, 1:] = docs[:, 1:] == docs[:, :-1]
+    back = np.empty_like(again)
+    np.put_along_axis(back, order, again, 1)
+    return back
