@@ -64,7 +64,7 @@ def pl_rank_2(sampled: Sampled, baseline: str | float) -> Array:
     k = sampled.rankings.shape[-1]
     open_ = at.place[..., None, :] >= jnp.arange(k)[:, None]
     log_p = sampled.scores[..., None, None, :] - at.log_total[..., None]
-    p = jnp.where(open_ & at.placed[..., None], jnp.exp(jnp.where(open_, log_p, 0)), 0)
+    p = jnp.where(open_ & at.placed[..., None], jnp.exp(jnp.minimum(log_p, 0)), 0)
     each = weights[:k, None] * gains[..., None, None, :] - sampled.to_go[..., None]
     return jnp.mean(_below(sampled) + jnp.sum(p * each, axis=-2), axis=-2)
 

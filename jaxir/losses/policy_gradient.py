@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxir.checks import InputError, check_known, check_same_shape
 from jaxir.config import accepts, import_path
@@ -81,22 +81,70 @@ def pl_policy_gradient(
     References: Gao et al. 2023 (arXiv:2310.04407); Oosterhuis 2021 (PL-Rank-1, 2), 2022 (PL-Rank-3);
     Kool et al. 2019 (leave-one-out).
     """
-    check_same_shape(scores=scores, labels=labels, where=where, teacher=teacher)
-    check_known("estimator", estimator, ESTIMATORS)
-    places_counted = _cutoff(cutoff, scores.shape[-1])
-    baseline = _baseline(estimator, baseline, samples)
+    check_same_shape(scores=scores, labels=labels, where=where)
     if key is None:
         raise InputError("a policy gradient draws rankings: give key=, the random key of this step")
+    if samples < 1:
+        raise InputError(f"samples is {samples}, it must be at least 1")
+    real = jnp.ones(scores.shape, bool) if where is None else where
+    held = jax.lax.stop_gradient(jnp.where(real, scores, 0))
+    first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * (held.size // held.shape[-1])
+    counted = _cutoff(cutoff, scores.shape[-1])
+    rankings = sample_rankings(key, held, samples, places=counted, where=real, first_row=first_row)
+    gradient, rewards = estimate(
+        held,
+        labels,
+        rankings,
+        reward=reward,
+        cutoff=cutoff,
+        gain=gain,
+        estimator=estimator,
+        baseline=baseline,
+        entropy_weight=entropy_weight,
+        kl_weight=kl_weight,
+        teacher=teacher,
+        where=real,
+    )
+    # The value is the reward; the gradient that of the product with the estimate.
+    pulled = jnp.sum(jax.lax.stop_gradient(gradient) * jnp.where(real, scores, 0), axis=-1)
+    values = -(jnp.mean(rewards, axis=-1) + pulled - jax.lax.stop_gradient(pulled))
+    some = jnp.any(real, axis=-1)
+    return reduce(values, where=some, weights=weights, reduce_fn=reduce_fn, axis_name=axis_name)
+
+
+def estimate(
+    scores: Float[Array, "*batch n"],
+    labels: Num[Array, "*batch n"],
+    rankings: Int[Array, "*batch samples k"],
+    *,
+    reward: str | Callable[..., Any] = "ndcg",
+    cutoff: int | None = 10,
+    gain: Gain = "linear",
+    estimator: str = "integrated",
+    baseline: str | float | None = None,
+    entropy_weight: float = 0.0,
+    kl_weight: float = 0.0,
+    teacher: Float[Array, "*batch n"] | None = None,
+    where: Bool[Array, "*batch n"] | None = None,
+) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch samples"]]:
+    r"""(the estimate of grad_s E[R], each ranking's reward), of rankings that were drawn from the policy.
+
+    ``rankings`` hold the first k places, k being the cutoff or, without one, n. The estimate is the mean over
+    the samples and points upwards. The other arguments are :func:`pl_policy_gradient`'s.
+    """
+    check_same_shape(scores=scores, labels=labels, where=where, teacher=teacher)
+    check_known("estimator", estimator, ESTIMATORS)
+    baseline = _baseline(estimator, baseline, rankings.shape[-2])
+    if rankings.shape[-1] != _cutoff(cutoff, scores.shape[-1]):
+        raise InputError(f"rankings have {rankings.shape[-1]} places, and cutoff={cutoff} counts others")
     if kl_weight and teacher is None:
         raise InputError("kl_weight needs teacher=, the scores of the policy to stay near to")
     real = jnp.ones(scores.shape, bool) if where is None else where
-    held = jax.lax.stop_gradient(jnp.where(real, scores, 0))
-    rankings = sample_rankings(
-        key, held, samples, places=places_counted, where=real, first_row=_first_row(held, axis_name)
-    )
-    at = places(held, rankings, real)
-    sampled = _rewarded(reward, gain, labels, real, cutoff, Sampled(held, real, rankings, at, None, None))
-    if estimator in OF_ADDITIVE and sampled.additive is None:
+    scores = jnp.where(real, scores, 0)
+    labels = jnp.where(real, labels, 0).astype(scores.dtype)
+    rewards, additive = _rewards(reward, gain, labels, real, cutoff, rankings)
+    sampled = Sampled(scores, real, rankings, places(scores, rankings, real), rewards, additive)
+    if estimator in OF_ADDITIVE and additive is None:
         raise InputError(
             f"{estimator} is for rewards that are a weight of the place times a gain of the item "
             f"({', '.join(sorted(ADDITIVE))}); use estimator='reward_to_go' or 'leave_one_out'"
@@ -104,11 +152,7 @@ def pl_policy_gradient(
     gradient = ESTIMATORS[estimator](sampled, baseline)
     if entropy_weight or kl_weight:
         gradient += _regularised(sampled, teacher, real, entropy_weight, kl_weight)
-    # The value is the reward; the gradient that of the product with the estimate.
-    pulled = jnp.sum(jax.lax.stop_gradient(gradient) * jnp.where(real, scores, 0), axis=-1)
-    values = -(jnp.mean(sampled.total, axis=-1) + pulled - jax.lax.stop_gradient(pulled))
-    some = jnp.any(real, axis=-1)
-    return reduce(values, where=some, weights=weights, reduce_fn=reduce_fn, axis_name=axis_name)
+    return jnp.where(real, gradient, 0), sampled.total
 
 
 def _cutoff(cutoff: int | None, n: int) -> int:
@@ -135,51 +179,35 @@ def _baseline(estimator: str, baseline: str | float | None, samples: int) -> str
         check_known("baseline", baseline, BASELINES)
     if baseline == "leave_one_out" and samples < 2:
         raise InputError("leave_one_out compares a sample with the query's others: set samples to 2 or more")
-    if samples < 1:
-        raise InputError(f"samples is {samples}, it must be at least 1")
     return baseline
 
 
-def _first_row(scores: Array, axis_name: AxisName) -> Array | int:
-    """The number, in the global batch, of this device's first list."""
-    if axis_name is None:
-        return 0
-    return jax.lax.axis_index(axis_name) * (scores.size // scores.shape[-1])
-
-
-def _rewarded(
-    reward: Any, gain: Gain, labels: Array, real: Array, cutoff: int | None, sampled: Sampled
-) -> Sampled:
-    """With the reward of every place of every sample."""
+def _rewards(
+    reward: Any, gain: Gain, labels: Array, real: Array, cutoff: int | None, rankings: Array
+) -> tuple[Array, Additive | None]:
+    """What each ranking, or each of its places, is worth; and its parts where it is additive."""
     if isinstance(reward, str) and ":" in reward:
         reward = import_path(reward)
     elif isinstance(reward, str):
         check_known("reward", reward, REWARDS)
         reward = REWARDS[reward]
-    labels = jnp.where(real, labels, 0).astype(sampled.scores.dtype)
-    picked = lambda x: jnp.take_along_axis(x[..., None, :], sampled.rankings, axis=-1)
+    ranked = lambda x: jnp.take_along_axis(x[..., None, :], rankings, axis=-1)
+    additive = None
     if accepts(reward, "cutoff"):
         grades = {"gain": gain} if accepts(reward, "gain") else {}
-        found = reward(labels, where=real, cutoff=cutoff, **grades)
+        gains, weights = reward(labels, where=real, cutoff=cutoff, **grades)
+        additive = Additive(jnp.where(real, gains, 0), weights)
+        found = ranked(additive.gains) * weights[: rankings.shape[-1]]
     else:
-        found = reward(picked(labels), labels, real)
-    if isinstance(found, Additive):
-        gains = jnp.where(real, found.gains, 0)
-        found, additive = (
-            picked(gains) * found.weights[: sampled.rankings.shape[-1]],
-            Additive(gains, found.weights),
-        )
-    else:
-        additive = None
-    shape = sampled.rankings.shape
-    if found.shape not in (shape, shape[:-1]):
+        found = reward(ranked(labels), labels, real)
+    if found.shape not in (rankings.shape, rankings.shape[:-1]):
         raise InputError(
-            f"the reward has shape {found.shape}, expected {shape[:-1]} (a value of each ranking) or {shape} "
-            "(what each place adds)"
+            f"the reward has shape {found.shape}, expected {rankings.shape[:-1]} (a value of each ranking) "
+            f"or {rankings.shape} (what each place adds)"
         )
     if not isinstance(found, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(found))):
         raise InputError("the reward of a ranking is not finite: check the labels and the reward's function")
-    return sampled._replace(rewards=jax.lax.stop_gradient(found), additive=additive)
+    return jax.lax.stop_gradient(found), additive
 
 
 def _regularised(

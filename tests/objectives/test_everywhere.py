@@ -14,6 +14,7 @@ from jaxir.training.mesh import make_mesh, shard_batch
 from . import every
 from .every import TERMS, batch, missing
 
+KEY = jax.random.key(7)
 MESHES = [(2, 1), (1, 8), (2, 4)]
 
 
@@ -27,7 +28,7 @@ def value_and_gradients(mesh=None, chunk=None):
     if chunk:
         encoder = chunked(encoder, chunk, devices=1 if mesh is None else mesh.size)
     loss = make_loss(encoder, objective, mesh)
-    fn = jax.jit(jax.value_and_grad(functools.partial(loss, step=jnp.int32(2)), has_aux=True))
+    fn = jax.jit(jax.value_and_grad(functools.partial(loss, step=jnp.int32(2), key=KEY), has_aux=True))
     return jax.device_get(fn(params, batch() if mesh is None else shard_batch(batch(), mesh)))
 
 
