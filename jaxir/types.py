@@ -18,7 +18,7 @@ Params = Any
 """A pytree of arrays: nested dicts with readable paths."""
 
 Side = Literal["query", "doc"]
-Kind = Literal["dense", "sparse", "hybrid", "tokens", "losses"]
+Kind = Literal["dense", "sparse", "hybrid", "tokens", "losses", "scores"]
 
 
 class Tokens(NamedTuple):
@@ -57,10 +57,12 @@ class Reps(NamedTuple):
     """What an encoder returns; ``mask`` only for one vector per token (late interaction).
 
     ``values``: dense [..., d]; sparse [..., v], non-negative; tokens [..., t, d] with mask [..., t].
+    ``teacher``: what a frozen encoder gives for the same texts, where there is one.
     """
 
     values: Array
     mask: Array | None = None
+    teacher: Array | None = None
 
 
 class BatchReps(NamedTuple):

@@ -49,4 +49,5 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
     if not processes.is_first():
         return
     print(f"trained to step {int(state.step)} of {config.steps} in {values.workdir}")
-    print(f"next: jaxir evaluate --workdir={values.workdir} --source={config.data.source}")
+    to = "rerank --out=reranked.trec" if config.data.pairs == "joined" else "evaluate"
+    print(f"next: jaxir {to} --workdir={values.workdir} --source={config.data.source}")

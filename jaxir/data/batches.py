@@ -13,6 +13,7 @@ import numpy as np
 from jaxir.data.augment import TextBatch
 from jaxir.data.examples import Documents, Examples
 from jaxir.data.padding import packing, pad_flat, step_of
+from jaxir.data.pairs import Joiner
 from jaxir.data.plan import Plan
 from jaxir.data.ragged import Ragged
 from jaxir.data.tokenizer import Tokenizer
@@ -54,7 +55,8 @@ class Feed(Sequence[Batch]):
     because lengths are chosen for all of it.
 
     With ``packed`` groups, both sides' tokens say where their real ones are, for encoders that need not
-    compute padding.
+    compute padding. With a ``joiner`` each document stands together with its query, and the query's side
+    holds one slot of padding.
 
     Attributes:
       epoch_steps: steps in which as many examples are drawn as there are.
@@ -74,10 +76,11 @@ class Feed(Sequence[Batch]):
         rows: np.ndarray,
         packed: int,
         fingerprint: str,
+        joiner: Joiner | None = None,
     ) -> None:
         self._parts, self._plan, self._sides, self._tokenizer = parts, plan, sides, tokenizer
         self._seed, self._augment, self._packed = seed, augment, packed
-        self._rows = rows
+        self._rows, self._joiner = rows, joiner
         self._width = min(KNOWN, max(p.examples.most_positives for p in parts))
         self.epoch_steps = math.ceil(sum(len(p.examples) for p in parts) / batch_size)
         self.fingerprint = fingerprint
@@ -97,8 +100,15 @@ class Feed(Sequence[Batch]):
         for change in self._augment:
             texts = change(texts, rng)
         n = batch.labels.shape[1]
-        query = self._pad(texts.query, self._sides[0], self._rows)
-        docs = self._pad(texts.docs, self._sides[1], (self._rows[:, None] * n + np.arange(n)).ravel())
+        listed = (self._rows[:, None] * n + np.arange(n)).ravel()
+        if self._joiner is None:
+            query = self._pad(self._whole(texts.query, self._sides[0]), self._sides[0], self._rows)
+            docs = self._pad(self._whole(texts.docs, self._sides[1]), self._sides[1], listed)
+        else:
+            queries = texts.query.take(np.repeat(np.arange(len(texts.query.lengths)), n))
+            docs = self._pad(self._joiner(queries, texts.docs), self._sides[1], listed)
+            one = (len(self._rows), 1)
+            query = Tokens(np.full(one, self._tokenizer.pad_id, np.int32), np.zeros(one, bool))
         docs = Tokens(*(x.reshape(len(self._rows), n, -1) for x in docs[:2]))
         if self._packed:
             query, docs = self._pack(query, docs)
@@ -134,8 +144,10 @@ class Feed(Sequence[Batch]):
         )
         return batch, texts
 
-    def _pad(self, texts: Ragged, side: Side, rows: np.ndarray) -> Tokens:
-        whole = texts.cut(side.room).surround(self._tokenizer.head, self._tokenizer.tail)
+    def _whole(self, texts: Ragged, side: Side) -> Ragged:
+        return texts.cut(side.room).surround(self._tokenizer.head, self._tokenizer.tail)
+
+    def _pad(self, whole: Ragged, side: Side, rows: np.ndarray) -> Tokens:
         length = step_of(int(whole.lengths.max(initial=0)), side.ladder)  # of the global batch
         mine = whole if len(rows) == len(whole.lengths) else whole.take(rows)
         return pad_flat(mine.flat, mine.lengths, length, pad_id=self._tokenizer.pad_id)
@@ -145,10 +157,11 @@ class Feed(Sequence[Batch]):
         # The sums of lengths vary little from batch to batch; every step of them is a program to compile.
         total = sum(int(x.sum()) for x in lengths) // self._packed
         step = 1 << max(total // PACKED_STEPS, 1).bit_length() - 1
-        return tuple(
+        packed = tuple(
             tokens._replace(packed=packing(x, tokens.mask.shape[-1], self._packed, step=step))
             for tokens, x in zip((query, docs), lengths)
         )
+        return packed if self._joiner is None else (query, packed[1])
 
 
 def _merge(pieces: list[tuple[np.ndarray, Batch, TextBatch]]) -> tuple[Batch, TextBatch]:

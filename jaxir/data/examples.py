@@ -14,6 +14,9 @@ from jaxir.data.mixture import Files, draw, mixed, parse_files
 from jaxir.data.prepared import Prepared, QrelTable
 from jaxir.data.ragged import positions
 
+RANDOM = 64
+"""At most so many random documents are there to list for a query."""
+
 
 class Listing(NamedTuple):
     """b examples as rows of the data set; column 0 is the positive."""
@@ -137,11 +140,12 @@ def build_examples(
     Args:
       listed: k, how many documents to list beside the positive.
       listed_from: "negatives" lists judged non-relevant documents (label 0); "judged" lists the query's
-        other judged documents whatever their grade, for ranking losses on graded lists.
+        other judged documents whatever their grade, for ranking losses on graded lists; "random" lists
+        documents of the collection that are not relevant to it, for each query the same :data:`RANDOM`.
       negatives_file: lists documents from this file instead (see
         :func:`jaxir.data.listed.read_candidates`); its scores become ``teacher``. Several, mixed by weight:
-        paths, (path, weight) or dict(file=path, weight=1.0), where "judged" and "negatives" are what
-        listed_from means by them. A query of which one has no document gets those of the others.
+        paths, (path, weight) or dict(file=path, weight=1.0), where "judged", "negatives" and "random" are
+        what listed_from means by them. A query of which one has no document gets those of the others.
       one_per: "positive", an example for each relevant document of a query; "query", one for each query,
         with one of its relevant documents drawn each time.
 
@@ -163,7 +167,9 @@ def build_examples(
     if negatives_file is not None:
         files = parse_files(negatives_file)
         found = [
-            read_candidates(one.file, prepared, split) if one.is_file else _judged(table, one.file, queries)
+            read_candidates(one.file, prepared, split)
+            if one.is_file
+            else _without_file(prepared, table, one.file, known)
             for one in files
         ]
         scored = [(one.file, each) for one, each in zip(files, found) if each.score is not None]
@@ -174,13 +180,20 @@ def build_examples(
         candidates = mixed(lists, [one.weight for one in files])
         teacher = _teacher_of_positives(scored, known, owner, prepared, split) if scored else None
     elif listed:
-        candidates = _judged(table, listed_from, queries)
+        candidates = _without_file(prepared, table, listed_from, known)
     asked = np.flatnonzero(np.diff(known.starts)) if one_per == "query" else None
     return Examples(owner, known.doc_row, known.label, teacher, known, candidates, listed, asked)
 
 
-def _judged(table: QrelTable, listed_from: str, queries: int) -> Candidates:
-    return judged(table, (table.relevance <= 0) | (listed_from == "judged"), queries)
+def _without_file(prepared: Prepared, table: QrelTable, listed_from: str, known: Candidates) -> Candidates:
+    queries, docs = len(known.starts) - 1, len(prepared.docs)
+    if listed_from != "random":
+        return judged(table, (table.relevance <= 0) | (listed_from == "judged"), queries)
+    asked = np.flatnonzero(np.diff(known.starts))
+    rows = np.random.default_rng(0).integers(0, docs, (len(asked), RANDOM))
+    pairs = np.unique(_pair(asked[:, None], rows, docs))
+    owner, rows = np.divmod(pairs, docs)
+    return _without(Candidates.of(owner, rows, np.zeros(len(rows), np.float32), queries), known, docs)
 
 
 def _pair(query_row: np.ndarray, doc_row: np.ndarray, docs: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from jaxir.data.batches import Feed, Part, Side
 from jaxir.data.examples import Documents, build_examples
 from jaxir.data.mixture import Files, describe_files
 from jaxir.data.padding import LADDER, step_of
+from jaxir.data.pairs import Joiner
 from jaxir.data.plan import Plan
 from jaxir.data.prepared import Prepared
 from jaxir.data.tokenizer import Tokenizer
@@ -51,7 +52,9 @@ def feed(
       data: a prepared data set, or (data set, weight) pairs.
       batch_size: queries in the global batch, over all processes.
       pairs: "documents" draws each document once per epoch, with an empty query, also those that no split
-        knows; None, the judged pairs of the split.
+        knows; "joined", the judged pairs of the split, each listed document together with its query in
+        :attr:`jaxir.types.Batch.docs` and nothing in ``query``, for cross-encoders (``max_length["doc"]`` is
+        then the length of both together, of which the document alone is cut); None, the judged pairs.
       listed, listed_from, negatives_file, one_per: documents beside the positive, and which positives, see
         :func:`jaxir.data.examples.build_examples`; with several data sets a list with the file or files of
         each, or None.
@@ -86,8 +89,13 @@ def feed(
         )
     step_of(1, ladder)  # checks it
     if pairs is not None:
-        check_known("value of pairs", pairs, ("documents",))
-        if listed or negatives_file:
+        check_known("value of pairs", pairs, ("documents", "joined"))
+        if pairs == "joined" and not listed:
+            raise InputError(
+                "pairs='joined' with listed=0 has one document for each query, and from one score alone "
+                "nothing is learned: set data.listed to how many others to list"
+            )
+        if pairs == "documents" and (listed or negatives_file):
             raise InputError(
                 "pairs='documents' has no queries to list documents for: set listed=0, and no negatives_file"
             )
@@ -105,6 +113,9 @@ def feed(
         raise InputError(f"{len(files)} negatives files for {len(parts_of)} data sets: name one for each")
 
     sides = {side: _side(tokenizer, prefixes[side], max_length[side], ladder) for side in prefixes}
+    joiner = None
+    if pairs == "joined":
+        joiner = Joiner(tokenizer, query=max_length["query"], pair=max_length["doc"])
     changes = [bind(change) for change in augment]
     stores: dict[Any, tuple[TokenStore, int]] = {}
     used = {"query": 0, "doc": 0}
@@ -126,7 +137,7 @@ def feed(
     parts = []
     for (prepared, _), file in zip(parts_of, files):
         name = prepared.fingerprint
-        if pairs is None:
+        if pairs != "documents":
             examples = build_examples(
                 prepared,
                 split,
@@ -166,6 +177,7 @@ def feed(
         augment=changes,
         rows=np.asarray(rows),
         packed=packed,
+        joiner=joiner,
         fingerprint=fingerprint(
             [p.fingerprint for p, _ in parts_of],
             [weights, batch_size, seed, split, listed, listed_from, doc_text, same_source_batches],

@@ -16,7 +16,7 @@ from jaxir.data.prepared import DOCS, Prepared, QrelTable
 from jaxir.data.records import Records
 from jaxir.files import PathLike
 
-JUDGEMENTS = ("negatives", "judged")
+JUDGEMENTS = ("negatives", "judged", "random")
 """What may be listed of the data set's own judgements: those of grade 0, or all with their grades."""
 
 

@@ -34,8 +34,8 @@ class Ragged(NamedTuple):
         rows = np.asarray(rows, np.int64)
         return Ragged(*gather(self.flat, self.starts[rows], self.lengths[rows]))
 
-    def cut(self, limit: int) -> Ragged:
-        """Every row's first ``limit`` values."""
+    def cut(self, limit: int | np.ndarray) -> Ragged:
+        """Every row's first ``limit`` values; of an array [r], each row's own limit."""
         return Ragged(*gather(self.flat, self.starts, np.minimum(self.lengths, limit)))
 
     def surround(self, head: Sequence[int], tail: Sequence[int]) -> Ragged:
@@ -48,6 +48,19 @@ class Ragged(NamedTuple):
         flat[positions(starts + len(head), self.lengths)] = self.flat
         flat[starts[:, None] + np.arange(len(head))] = head
         flat[(starts + lengths - len(tail))[:, None] + np.arange(len(tail))] = tail
+        return Ragged(flat, lengths)
+
+    def beside(self, other: Ragged) -> Ragged:
+        """Each row with the same row of ``other`` behind it.
+
+        >>> Ragged.of([[1], [2, 3]]).beside(Ragged.of([[7, 8], [9]])).flat.tolist()
+        [1, 7, 8, 2, 3, 9]
+        """
+        lengths = self.lengths + other.lengths
+        flat = np.empty(int(lengths.sum()), self.flat.dtype)
+        starts = np.cumsum(lengths) - lengths
+        flat[positions(starts, self.lengths)] = self.flat
+        flat[positions(starts + self.lengths, other.lengths)] = other.flat
         return Ragged(flat, lengths)
 
 

@@ -27,6 +27,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _CUT = pre_tokenizers.Split(Regex(r"\S{1,64}"), "isolated")
 
 
+class Pair(NamedTuple):
+    """What stands around two texts that are read together: head, text, middle, text, tail."""
+
+    head: tuple[int, ...]
+    middle: tuple[int, ...]
+    tail: tuple[int, ...]
+    segments: bool  # whether the second text's tokens are of another type than the first one's
+
+    @property
+    def size(self) -> int:
+        """How many special tokens that are."""
+        return len(self.head) + len(self.middle) + len(self.tail)
+
+
 class Tokenizer(NamedTuple):
     """A tokenizer; made by :func:`train` or :func:`load`. Threads may share it.
 
@@ -74,6 +88,36 @@ class Tokenizer(NamedTuple):
                 f"{len(self.head) + len(self.tail)} special tokens"
             )
         return room
+
+    def pair(self) -> Pair:
+        """The special tokens of two texts: [CLS] and [SEP] between and behind them, or as its file says."""
+        probe = self.backend.encode("a", "a", add_special_tokens=True)
+        at = [i for i, text in enumerate(probe.sequence_ids) if text is not None]
+        second = probe.sequence_ids.index(1)
+        first_end = max(i for i in at if i < second) + 1
+        head, middle = probe.ids[: at[0]], probe.ids[first_end:second]
+        tail = probe.ids[at[-1] + 1 :]
+        if (self.head or self.tail) and not (head or middle or tail):  # its file says nothing of pairs
+            return Pair(self.head, self.tail, self.tail, True)
+        return Pair(tuple(head), tuple(middle), tuple(tail), probe.type_ids[second] > 0)
+
+    def with_pairs(self) -> Tokenizer:
+        """The same tokenizer, whose file says of pairs what :meth:`pair` does."""
+        pair = self.pair()
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        probe = backend.encode("a", "a", add_special_tokens=True)
+        if len(probe.ids) - sum(text is not None for text in probe.sequence_ids) == pair.size:
+            return self
+        name = backend.id_to_token
+        special = {i: name(i) for i in (*self.head, *self.tail, *pair.middle)}
+        before, between, after = ([special[i] for i in part] for part in pair[:3])
+        ends = [special[i] for i in self.tail]
+        backend.post_processor = processors.TemplateProcessing(
+            single=[*before, "$A", *ends],
+            pair=[*before, "$A", *between, "$B:1", *(f"{token}:1" for token in after)],
+            special_tokens=[(token, i) for i, token in special.items()],
+        )
+        return _wrap(backend)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of ids, special tokens left out."""

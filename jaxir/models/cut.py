@@ -9,7 +9,7 @@ from jaxir.checks import InputError
 from jaxir.models.pruning import top_k
 from jaxir.types import Encoder, Params, Reps, Tokens
 
-NAMES = {"dense": "dimensions", "tokens": "dimensions", "sparse": "active terms"}
+NAMES = {"dense": "dimensions", "tokens": "dimensions", "sparse": "active terms", "scores": "scores"}
 """What a size counts, by kind of encoder."""
 
 

@@ -16,6 +16,7 @@ from jaxir.config import TRUSTED, Allow
 from jaxir.data import tokenizer as tokenizers
 from jaxir.files import PathLike, fingerprint, read_json
 from jaxir.models import lora, pretrained
+from jaxir.models.pretrained.assembling import CROSS
 from jaxir.models.pretrained.pretraining import (
     check_arguments,
     completed,
@@ -23,6 +24,8 @@ from jaxir.models.pretrained.pretraining import (
     pretraining_spec,
     read_pretraining,
 )
+from jaxir.models.pretrained.reading_pairs import check_changes as check_pair_changes
+from jaxir.models.pretrained.reading_pairs import cross_encoder_spec
 from jaxir.models.pretrained.reading_sparse import sparse_spec
 from jaxir.models.pretrained.weights import Shardings
 from jaxir.models.sparse import WEIGHTS
@@ -57,6 +60,7 @@ def load_model(
         makes a learned sparse encoder of it, see :func:`jaxir.models.pretrained.read`.
         ``pretraining=dict(...)``, arguments of :func:`jaxir.models.smae.masked_language_model`, makes a
         masked language model of it; without it, such a model is read as the dense encoder that it is for.
+        ``cross_encoder=dict(...)`` makes a cross-encoder of it, with a new head.
 
     Raises:
       InputError: no such model, no (such) checkpoint, a config that names other packages.
@@ -91,7 +95,11 @@ def _load_run(
     trained = adapted(build_encoder(config, tokenizer, allow=allow), config)
     spec, given = dict(config["encoder"]), dict(changes)
     sparse, masked = given.pop("sparse", None), given.pop("pretraining", None)
-    if masked is not None:
+    pairs = given.pop("cross_encoder", None)
+    if pairs is not None or spec["fn"] == CROSS:
+        check_pair_changes({k: v for k, v in changes.items() if k != "cross_encoder"})
+        spec = cross_encoder_spec(spec, pairs or {}, workdir)
+    elif masked is not None:
         check_arguments(changes)
         spec = pretraining_spec(spec, masked, workdir)
     else:
@@ -175,7 +183,8 @@ def _cut(params: Any, encoder: Encoder, shapes: Any, places: Mapping[str, Any]) 
         elif shared in leaves and leaves[shared].shape == x.shape:  # from one tower to two
             same[name] = jax.device_put(jnp.copy(leaves[shared]), places[name])
     fresh = tuple(wanted.keys() - same.keys())
-    unknown = [n for n in fresh if not re.search(rf"projection|(^|/)(mlm|decoder)/|(^|/){WEIGHTS}$", n)]
+    new = rf"projection|(^|/)(mlm|decoder)/|^(head|pooler\w*)/|(^|/){WEIGHTS}$"
+    unknown = [n for n in fresh if not re.search(new, n)]
     if unknown:
         raise InputError(
             f"the changed encoder has {unknown[0]}, which was not trained; only a projection, a head over "

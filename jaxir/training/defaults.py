@@ -25,18 +25,20 @@ def default_config() -> ConfigDict:
                 sources=(),
                 split="train",
                 # "documents": each document once per epoch, with an empty query, whether it is judged or not;
-                # for pre-training, and for queries that are cropped from documents. Unset: the judged pairs
+                # for pre-training, and for queries that are cropped from documents. "joined": the judged
+                # pairs, each document together with its query, for cross-encoders. Unset: the judged pairs
                 pairs=placeholder(str),
                 same_source_batches=False,  # each batch from one of several sources
                 listed=0,  # documents listed with each query, drawn anew each time
-                # "negatives": grade 0 or the negatives file; "judged": other judged documents, graded
+                # "negatives": grade 0 or the negatives file; "judged": other judged documents, graded;
+                # "random": documents that are not relevant to the query
                 listed_from="negatives",
                 # jsonl: {"query_id": ..., "doc_ids": [...], "scores": [...]}, what jaxir score writes; or MS
                 # MARCO's {"qid", "pos", "neg"}
                 negatives_file=placeholder(str),
                 # Several of them, mixed by weight: (dict(file="a.jsonl", weight=1.0), ("b.jsonl", 2.0));
-                # "judged" and "negatives" among them are what listed_from means by it. Each of several
-                # sources may have its own
+                # "judged", "negatives" and "random" among them are what listed_from means by it. Each of
+                # several sources may have its own
                 negatives_files=(),
                 # "positive": an example for each relevant document; "query": for each query, with one of
                 # its relevant documents drawn each time
@@ -52,7 +54,8 @@ def default_config() -> ConfigDict:
             # on the run's documents.
             idf=placeholder(str),
             prefixes=dict(query="", doc=""),  # instructions put before the text
-            max_length=dict(query=32, doc=128),  # tokens; longer texts are cut
+            # tokens; longer texts are cut. With data.pairs="joined", doc is query and document together
+            max_length=dict(query=32, doc=128),
             ladder=(16, 32, 48, 64, 96, 128, 192, 256, 384, 512),  # padded lengths that are compiled
             encoder=dict(fn="jaxir.models.static:static"),  # vocab_size comes from the tokenizer
             # A model to begin from: a folder of published weights, a name of the Hugging Face Hub, or a
@@ -64,6 +67,8 @@ def default_config() -> ConfigDict:
                 sparse=placeholder(object),
                 # Masked pre-training of a backbone: arguments of jaxir.models.smae.masked_language_model.
                 pretraining=placeholder(object),
+                # A cross-encoder of a backbone: arguments of jaxir.models.cross_encoder.cross_encoder.
+                cross_encoder=placeholder(object),
                 pooling=placeholder(str),
                 normalize=placeholder(bool),
                 projection=placeholder(int),

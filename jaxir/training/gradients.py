@@ -13,7 +13,7 @@ from jaxir import trees
 from jaxir.checks import InputError
 from jaxir.objectives import Objective
 from jaxir.training.mesh import AXES
-from jaxir.types import Array, Batch, BatchReps, Encoder, Params, Reps
+from jaxir.types import Array, Batch, BatchReps, Encoder, Params
 
 Metrics = dict[str, Array]
 
@@ -187,7 +187,7 @@ def _with_values(
     reps: BatchReps | tuple[BatchReps, ...], values: tuple[Array, ...]
 ) -> BatchReps | tuple[BatchReps, ...]:
     given = iter(values)
-    new = tuple(BatchReps(*(Reps(next(given), side.mask) for side in layer)) for layer in _layers(reps))
+    new = tuple(BatchReps(*(side._replace(values=next(given)) for side in layer)) for layer in _layers(reps))
     return new[0] if isinstance(reps, BatchReps) else new
 
 

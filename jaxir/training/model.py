@@ -34,7 +34,8 @@ def of_pretrained(found: Pretrained) -> Model:
     """A :class:`Model` of published weights.
 
     Its prompts are the prefixes, its longest input is ``max_length`` (512 tokens where it names none),
-    and documents are encoded as in BEIR, title before text.
+    and documents are encoded as in BEIR, title before text. Of a cross-encoder's input, the query has at
+    most half.
     """
     encoder = build(found.spec, allow=TRUSTED)
     length = found.max_length or MAX_LENGTH
@@ -46,6 +47,9 @@ def of_pretrained(found: Pretrained) -> Model:
     config["max_length"] = {"query": length, "doc": length}
     config["ladder"] = ladder_to(length, config["ladder"])
     config["data"]["doc_text"] = "title+text"
+    if encoder.kind == "scores":  # length is that of query and document together
+        config["max_length"]["query"] = max(length // 2, 1)
+        config["data"]["pairs"] = "joined"
     return Model(encoder, found.params, found.tokenizer, config, found.fingerprint, 0, found.path.absolute())
 
 

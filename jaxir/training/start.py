@@ -46,6 +46,12 @@ def check_start(config: Mapping[str, Any]) -> None:
                 "checkpoint.trained_only leaves out the frozen weights, which only a run with init_from can "
                 "read again: set init_from, or checkpoint.trained_only=False"
             )
+    head = "head/kernel"
+    if adapters and "cross_encoder" in changes and not trees.matches(config["lora"].get("trained", ()))(head):
+        raise InputError(
+            "init_with.cross_encoder has a new head, which would stay random, since lora freezes all "
+            "weights: add lora.trained=('head', 'pooler')"
+        )
     new = "projection/kernel"
     if adapters and "projection" in changes and not trees.matches(config["lora"].get("trained", ()))(new):
         raise InputError(

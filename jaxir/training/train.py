@@ -15,6 +15,7 @@ import jaxir
 from jaxir import processes, trees
 from jaxir.checks import InputError
 from jaxir.files import PathLike, fingerprint, read_json, write_json
+from jaxir.models.pretrained.assembling import CROSS
 from jaxir.objectives import combine
 from jaxir.training import saving
 from jaxir.training.assemble import assemble
@@ -26,6 +27,8 @@ from jaxir.training.build import (
     build_idf,
     build_objective,
     build_tokenizer,
+    check_pairs,
+    check_terms_of_pairs,
     needs_idf,
     packed_groups,
 )
@@ -44,6 +47,7 @@ from jaxir.training.step import (
     is_trained,
 )
 from jaxir.training.validate import MEASURES, make_validator
+from jaxir.training.validate_pairs import make_pair_validator
 
 SOME_IDF = {"idf": np.zeros(1)}
 
@@ -85,12 +89,15 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     if config.get("nested"):
         words = config["encoder"].get("vocab_size") or config["tokenizer"]["vocab_size"]
         build_objective(config, build_encoder(config, words), arrays=SOME_IDF)
+    if config["encoder"]["fn"] == CROSS:
+        check_terms_of_pairs(config["objective"])
     _check_same_run(config, workdir)
 
     data = build_data(config, workdir, progress=progress)
     tokenizer = build_tokenizer(config, data, workdir, progress=progress)
     encoder = adapted(build_encoder(config, tokenizer), config)
     _check_lengths(config, encoder)
+    check_pairs(config, encoder)
     if config.get("encode_chunk") is None:
         config["encode_chunk"] = _recorded(workdir, "encode_chunk")
     chunk = encode_chunk(config, encoder, mesh.size)
@@ -146,7 +153,8 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
             tqdm.write(f"going on from step {start} of {steps} in {workdir}")
         validator = None
         if config["eval"]["every"]:
-            validator = make_validator(data[0][0], encoder, tokenizer, config, multi)
+            make = make_pair_validator if encoder.kind == "scores" else make_validator
+            validator = make(data[0][0], encoder, tokenizer, config, multi)
 
         def evaluate(state: State) -> dict[str, float]:
             values = validator(averaged(state)["encoder"])

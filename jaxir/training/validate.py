@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,21 +27,16 @@ MEASURES = {
 BATCH = 128
 
 
-def make_validator(
-    prepared: Prepared,
-    encoder: Encoder,
-    tokenizer: Tokenizer,
-    config: Mapping[str, Any],
-    mesh: Mesh | None = None,
-) -> Callable[[Params], dict[str, float]]:
-    """``validate(encoder_params) -> {"MRR@10": ..., "nDCG@10": ..., "R@100": ...}``.
+class Sample(NamedTuple):
+    """Queries and documents by row, and how relevant each document is to each query."""
 
-    At most ``eval.queries`` queries of ``eval.split`` against their relevant documents and random
-    others up to ``eval.docs`` in all: a smaller corpus than the real one, so the figures are higher
-    than a full evaluation's. nDCG's gains are linear, as trec_eval's.
+    queries: np.ndarray  # [q] int64
+    docs: np.ndarray  # [d] int64
+    labels: np.ndarray  # [q, d] float32
 
-    With a ``mesh`` its devices encode together, the parameters lying as they do in training, and every
-    process gets the same figures.
+
+def dev_sample(prepared: Prepared, config: Mapping[str, Any]) -> Sample:
+    """At most ``eval.queries`` queries of ``eval.split``, their relevant documents, and random others.
 
     Raises:
       InputError: the data set has no such split.
@@ -68,7 +63,30 @@ def make_validator(
         np.searchsorted(docs, table.doc_row[chosen]),
     )
     labels[at] = table.relevance[chosen]
+    return Sample(queries, docs, labels)
 
+
+def make_validator(
+    prepared: Prepared,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+    mesh: Mesh | None = None,
+) -> Callable[[Params], dict[str, float]]:
+    """``validate(encoder_params) -> {"MRR@10": ..., "nDCG@10": ..., "R@100": ...}``.
+
+    At most ``eval.queries`` queries of ``eval.split`` against their relevant documents and random
+    others up to ``eval.docs`` in all: a smaller corpus than the real one, so the figures are higher
+    than a full evaluation's. nDCG's gains are linear, as trec_eval's.
+
+    With a ``mesh`` its devices encode together, the parameters lying as they do in training, and every
+    process gets the same figures.
+
+    Raises:
+      InputError: the data set has no such split.
+    """
+    split = config["eval"]["split"]
+    queries, docs, labels = dev_sample(prepared, config)
     rows = BATCH if mesh is None else -(-BATCH // mesh.size) * mesh.size
 
     def tokens(side: str, texts: list[str]) -> list[Any]:

@@ -21,6 +21,7 @@ from jaxir.types import Encoder, Params
 TRANSFORMER, STATIC = "jaxir.models.encoder:transformer", "jaxir.models.static:static"
 SPLADE = "jaxir.models.sparse:splade"
 SMAE = "jaxir.models.smae:masked_language_model"
+CROSS = "jaxir.models.cross_encoder:cross_encoder"
 OWN = "jaxir"  # the key of config.json under which our own format keeps its facts
 
 Source = tuple[weights.Weights, Tensor] | np.ndarray
@@ -52,7 +53,8 @@ def with_ids(spec: Mapping[str, Any], tokenizer: Any, *, allow: Allow = TRUSTED)
     """The spec with the ids of special, blocked and continuing tokens that it names ("stopwords").
 
     An encoder that takes ``special_ids`` and is given none gets the tokenizer's; in the same way ``mask_id``,
-    and where it knows whole words ``continues``.
+    and where it knows whole words ``continues``. A cross-encoder of two token types gets the token that ends
+    queries, -1 where the tokenizer gives both texts of a pair the same type.
 
     Raises:
       InputError: it takes a mask token, and the tokenizer has none.
@@ -66,6 +68,9 @@ def with_ids(spec: Mapping[str, Any], tokenizer: Any, *, allow: Allow = TRUSTED)
         usual["continues"] = vocabulary.CONTINUATIONS
     if "mask_id" in takes and out.get("mask_id") is None:
         out["mask_id"] = vocabulary.mask_id(tokenizer)
+    if "sep_id" in takes and out.get("sep_id") is None and out.get("token_types", 0) > 1:
+        pair = tokenizer.pair()
+        out["sep_id"] = pair.middle[0] if pair.segments and pair.middle else -1
     for key in ID_FIELDS:
         given = out.get(key) or ((usual[key],) if key in usual else ())
         given = (given,) if isinstance(given, str) else tuple(given)

@@ -30,6 +30,14 @@ documents = model.encode_document(["Grace Hopper wrote the A-0 system in 1952."]
 print(model.similarity(queries, documents))
 print(model.decode(documents, top_k=10))  # the words that weigh most
 ```""",
+    "CrossEncoder": """```python
+from sentence_transformers import CrossEncoder
+
+model = CrossEncoder("path/of/this/folder")
+query = "who wrote the first compiler?"
+documents = ["Grace Hopper wrote the A-0 system in 1952.", "A compiler is a program."]
+print(model.predict([(query, document) for document in documents]))
+```""",
     "jaxir": """```python
 from jaxir.models import pretrained
 
@@ -37,7 +45,9 @@ encoder, params, tokenizer = pretrained.load("path/of/this/folder")
 ```""",
 }
 
-WHAT = {"sparse": "A learned sparse text encoder"}
+WHAT = {"sparse": "A learned sparse text encoder", "scores": "A cross-encoder"}
+CLASSES = {"sparse": "SparseEncoder", "scores": "CrossEncoder"}
+TASKS = {"sparse": "feature-extraction", "scores": "text-ranking"}
 QUERIES = {
     "bag": "1 for each of their words, without a model",
     "table": "a weight for each of their words from a table, without a model",
@@ -72,13 +82,14 @@ def model_card(
       size: of a model that was cut: how much it is of the whole one.
       trained_at: the sizes that one training gave, if there were several.
     """
+    cut = "documents" if kind == "scores" else "texts"
     library = "sentence-transformers" if to == "sentence-transformers" else "jaxir"
     facts = {
         **({"size": f"{size} of the model that was trained"} if size else {}),
         **({"trained at": trained_at} if trained_at else {}),
         **_output(kind, dim, normalized, encoder or {}),
-        "similarity": "cosine" if normalized else "dot product",
-        "longest input": "any" if max_length is None else f"{max_length} tokens; longer texts are cut",
+        **({} if kind == "scores" else {"similarity": "cosine" if normalized else "dot product"}),
+        "longest input": "any" if max_length is None else f"{max_length} tokens; longer {cut} are cut",
         "put before queries": repr(prompts.get("query", "")),
         "put before documents": repr(prompts.get("doc", "")),
     }
@@ -90,7 +101,7 @@ def model_card(
         _front(library, base, kind),
         f"# {name}\n\n{what} for retrieval, written by jaxir {jaxir.__version__}.",
         _table(("fact", "value"), list(facts.items())),
-        f"## Use\n\n{USE['SparseEncoder' if kind == 'sparse' and library != 'jaxir' else to]}",
+        f"## Use\n\n{USE[to if library == 'jaxir' else CLASSES.get(kind, to)]}",
     ]
     if sources:
         lines = "\n".join(f"- {source}" for source in sources)
@@ -104,6 +115,8 @@ def model_card(
 
 
 def _output(kind: str, dim: int, normalized: bool, encoder: Mapping[str, Any]) -> dict[str, str]:
+    if kind == "scores":
+        return {"output": "one number for a query and a document read together, higher for better matches"}
     if kind != "sparse":
         return {"output": f"one vector of {dim} dimensions" + (", of length 1" if normalized else "")}
     facts = {"output": f"a weight of 0 or more for each of {dim} entries of the vocabulary"}
@@ -118,10 +131,12 @@ def _output(kind: str, dim: int, normalized: bool, encoder: Mapping[str, Any]) -
 
 
 def _front(library: str, base: str | None, kind: str) -> str:
-    task = "feature-extraction" if kind == "sparse" else "sentence-similarity"
+    task = TASKS.get(kind, "sentence-similarity")
     lines = ["---", f"library_name: {library}", f"pipeline_tag: {task}", "tags:", "- jaxir"]
     if kind == "sparse":
         lines += ["- sparse-encoder", "- sparse", "- feature-extraction"]
+    elif kind == "scores":
+        lines += ["- cross-encoder", "- text-ranking"]
     else:
         lines += ["- sentence-similarity", "- feature-extraction"]
     lines += ["- sentence-transformers"] if library == "sentence-transformers" else []

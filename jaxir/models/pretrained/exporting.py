@@ -12,7 +12,7 @@ import jaxir
 from jaxir.checks import InputError, check_known
 from jaxir.files import PathLike, new_directory, write_json, write_text
 from jaxir.models.pretrained import modules, weights
-from jaxir.models.pretrained.assembling import OWN, SPLADE, STATIC, TRANSFORMER, config_of, with_ids
+from jaxir.models.pretrained.assembling import CROSS, OWN, SPLADE, STATIC, TRANSFORMER, config_of, with_ids
 from jaxir.models.pretrained.exporting_sparse import one_side, write_sparse
 from jaxir.models.pretrained.names import Tensor
 from jaxir.models.pretrained.writing import cannot, write_modules, write_trunk
@@ -77,6 +77,10 @@ def export(
             _transformer(folder, spec, params, tokenizer, prompts, max_length, head)
         elif spec["fn"] == SPLADE:
             write_sparse(folder, spec, params, tokenizer, prompts, max_length)
+        elif spec["fn"] == CROSS:
+            if any(prompts.values()):
+                raise cannot("a cross-encoder with a text before queries or documents")
+            write_trunk(folder, config_of(spec), named(params), tokenizer, max_length, pairs=spec)
         else:
             raise cannot(f"it is made by {spec.get('encoder', spec)['fn']}")
         write_text(

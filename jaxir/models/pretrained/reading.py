@@ -17,6 +17,7 @@ from jaxir.models.config import DTYPES, TransformerConfig
 from jaxir.models.mlm import MlmHead
 from jaxir.models.pretrained import families, hub, modules, sparse_modules, weights
 from jaxir.models.pretrained.assembling import (
+    CROSS,
     OWN,
     SPLADE,
     STATIC,
@@ -29,6 +30,8 @@ from jaxir.models.pretrained.assembling import (
     with_ids,
 )
 from jaxir.models.pretrained.names import Tensor, under
+from jaxir.models.pretrained.reading_pairs import check_changes as check_pair_changes
+from jaxir.models.pretrained.reading_pairs import cross_encoder_spec, is_cross_encoder, read_cross_encoder
 from jaxir.models.pretrained.reading_sparse import check_changes, read_sparse, sparse_spec
 from jaxir.models.sparse import WEIGHTS
 from jaxir.models.towers import SIDES, linear_maps
@@ -39,7 +42,7 @@ from jaxir.types import Encoder, Params
 CHANGES = (
     *("pooling", "projection", "normalize", "towers"),
     *("layers", "causal", "windows", "dropout", "dtype", "remat", "scan", "attention"),
-    "sparse",
+    *("sparse", "cross_encoder"),
 )
 
 
@@ -54,8 +57,8 @@ def load(
 
     Args:
       path_or_name: a folder, or a name of the Hugging Face Hub, which is downloaded once. What is read:
-        sentence-transformers folders, dense and SparseEncoder ones, as they are meant to run; bare
-        backbones (mean pooling, the last token for causal ones, normalised, unless said otherwise); and
+        sentence-transformers folders, dense, SparseEncoder and CrossEncoder ones, as they are meant to run;
+        bare backbones (mean pooling, the last token for causal ones, normalised, unless said otherwise); and
         ``jaxir export``'s own format.
       revision: branch, tag or commit of the hub.
       dtype: "float32" or "bfloat16", of the computation and of the weights in memory.
@@ -94,6 +97,9 @@ def read(
         ``sparse=dict(...)``, arguments of :func:`jaxir.models.sparse.splade`, makes a sparse encoder of any
         backbone, or changes one: ``sparse=dict()`` is SPLADE on the folder's masked language model,
         ``sparse=dict(head=dict(transform=False))`` on its token embeddings where it has no head.
+        ``cross_encoder=dict(...)``, arguments of :func:`jaxir.models.cross_encoder.cross_encoder`, makes one
+        of any backbone, whose head starts at random; or, of a decoder, with ``token="yes", against="no"`` at
+        the difference of these words' logits.
 
     Raises:
       InputError: no such model, an unknown architecture or module, only pickled weights, a damaged
@@ -112,9 +118,14 @@ def read(
             f"{folder} is a work directory of jaxir train: jaxir.training.checkpoint.load_model reads it, "
             "and jaxir export makes a model folder of it"
         )
-    arguments = changes.pop("sparse", None)
+    arguments, pairs = changes.pop("sparse", None), changes.pop("cross_encoder", None)
+    if pairs is not None and arguments is not None:
+        raise InputError("sparse and cross_encoder make two different encoders of a folder: give one")
     if _is_own(folder):
-        return _read_own(folder, changes, arguments, store, shardings)
+        return _read_own(folder, changes, arguments, pairs, store, shardings)
+    # Who leaves a head aside by name wants the trunk alone.
+    if pairs is not None or (is_cross_encoder(folder) and not ignore and arguments is None):
+        return read_cross_encoder(folder, pairs, changes, store, shardings, ignore=tuple(ignore))
     said = sparse_modules.find(folder)
     described = modules.describe(folder) if said is None else said.described
     if said is not None or arguments is not None:
@@ -240,6 +251,7 @@ def _read_own(
     folder: pathlib.Path,
     changes: Mapping[str, Any],
     sparse: Mapping[str, Any] | None,
+    pairs: Mapping[str, Any] | None,
     dtype: Any,
     shardings: Any,
 ) -> Pretrained:
@@ -249,7 +261,12 @@ def _read_own(
     if sparse is not None:
         spec = with_ids(sparse_spec(spec, sparse, folder), open_tokenizer(folder, False))
         unwanted += [r"(^|/)projection\w*/", r"(^|/)mlm/", rf"^{WEIGHTS}$"]
-    if spec["fn"] == SPLADE:
+    if pairs is not None:
+        unwanted += [] if spec["fn"] == CROSS else [r"^(?!trunk/)"]
+        spec = with_ids(cross_encoder_spec(spec, pairs, folder), open_tokenizer(folder, False))
+    if spec["fn"] == CROSS:
+        check_pair_changes(changes)
+    elif spec["fn"] == SPLADE:
         check_changes(changes)
     elif spec["fn"] != TRANSFORMER:
         changes = {k: v for k, v in changes.items() if k in ("projection", "normalize")}
@@ -264,6 +281,8 @@ def _read_own(
     if sparse is not None:  # what the folder does not have starts afresh
         new = lambda path: path == WEIGHTS or re.search(r"(^|/)mlm/", path)
         table = {path: t for path, t in table.items() if path in opened.files or not new(path)}
+    if pairs is not None:
+        table = {path: t for path, t in table.items() if path in opened.files or path.startswith("trunk/")}
     weights.check(opened, table, named(shapes), known=(), ignore=unwanted)
     params = assemble(shapes, {p: (opened, t) for p, t in table.items()}, encoder, dtype, shardings)
     tokenizer = open_tokenizer(folder, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +12,10 @@ import jaxir
 from jaxir.checks import InputError
 from jaxir.files import write_json
 from jaxir.models.config import TransformerConfig
+from jaxir.models.cross_encoder import OWN, cross_encoder
 from jaxir.models.mlm import MlmHead
 from jaxir.models.pretrained import families, modules, weights
-from jaxir.models.pretrained.names import under
+from jaxir.models.pretrained.names import Table, under
 
 # What a tokenizer's special tokens are for, by how they are written.
 ROLES = {
@@ -38,10 +40,12 @@ def write_trunk(
     max_length: int | None,
     *,
     head: Mapping[str, Any] | None = None,
+    pairs: Mapping[str, Any] | None = None,
 ) -> None:
     """config.json, model.safetensors and the tokenizer of ``leaves`` ("trunk/...").
 
-    With ``head``, arguments of MlmHead, also those of "mlm/...": a masked language model.
+    With ``head``, arguments of MlmHead, also those of "mlm/...": a masked language model. With ``pairs``, the
+    spec of a cross-encoder, all leaves: a model of sequence classification with one label.
 
     Raises:
       InputError: no published architecture has this trunk, or this head on it.
@@ -51,7 +55,9 @@ def write_trunk(
         raise cannot("no architecture known to transformers has its trunk" + _nearly(config))
     family, hf = found
     table = family.names(config)
-    if head is None:
+    if pairs is not None:
+        name, hf, table = _classifier(family, hf, config, table, pairs, leaves)
+    elif head is None:
         name = family.ARCHITECTURE if hasattr(family, "ARCHITECTURE") else family.architecture(hf)
         table = under("trunk", table)
     else:
@@ -68,7 +74,49 @@ def write_trunk(
     write_json(folder / "config.json", {"architectures": [name], **hf, **pad, "torch_dtype": dtype})
     weights.save(folder / weights.SINGLE, weights.stored_tensors(table, leaves))
     longest = config.max_positions if config.positions == "learned" else None
-    write_tokenizer(folder, tokenizer, max_length or longest)
+    if pairs is None:
+        write_tokenizer(folder, tokenizer, max_length or longest)
+    else:
+        write_tokenizer(folder, tokenizer.with_pairs(), max_length or longest, pairs=pairs)
+
+
+def _classifier(
+    family: Any,
+    hf: dict[str, Any],
+    config: TransformerConfig,
+    table: Table,
+    spec: Mapping[str, Any],
+    leaves: Mapping[str, Any],
+) -> tuple[str, dict[str, Any], Table]:
+    """The classifier of a family with this spec's head: its class, config.json and tensors."""
+    if not hasattr(family, "classifier"):
+        raise cannot(f"{hf['model_type']} has no model of sequence classification there")
+    if hasattr(family, "CLASSIFIER"):
+        name = family.CLASSIFIER
+    else:
+        name = family.architecture(hf).removesuffix("Model") + "ForSequenceClassification"
+    said = family.classifier_settings(spec) if hasattr(family, "classifier_settings") else {}
+    hf = {**hf, **said, "classifier_dropout": spec.get("head_dropout", 0.1)}
+    plain = {k: p.default for k, p in inspect.signature(cross_encoder).parameters.items() if k in OWN}
+    ours, theirs = {**plain, **spec}, {**plain, **family.classifier(hf)}
+    for field in ("pooling", "pooler", "pooler_bias", "pooler_norm", "head_bias"):
+        if ours[field] != theirs[field]:
+            raise cannot(f"its head has {field}={ours[field]!r}, and {name}'s {field}={theirs[field]!r}")
+    # A pooler is a part of BERT's trunk, the other heads stand beside theirs.
+    outer = family.PREFIXES[0]
+    of_head = {
+        path: tensor._replace(name=outer + tensor.name) if tensor.name.startswith("pooler.") else tensor
+        for path, tensor in family.classifier_names(config).items()
+        if path in leaves
+    }
+    of_trunk = {path: tensor._replace(name=outer + tensor.name) for path, tensor in table.items()}
+    hf |= dict(
+        id2label={"0": "LABEL_0"},
+        label2id={"LABEL_0": 0},
+        # The scores as they are: without it sentence-transformers shows their sigmoids.
+        sentence_transformers={"activation_fn": "torch.nn.modules.linear.Identity"},
+    )
+    return name, hf, under("trunk", of_trunk) | of_head
 
 
 def _masked(family: Any, hf: dict[str, Any], head: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -118,25 +166,32 @@ def write_modules(folder: pathlib.Path, listed: list[tuple[str, str]], prompts: 
     write_json(folder / modules.FACTS, facts)
 
 
-def write_tokenizer(folder: pathlib.Path, tokenizer: Any, max_length: int | None) -> None:
-    """tokenizer.json and what transformers wants beside it."""
+def write_tokenizer(
+    folder: pathlib.Path,
+    tokenizer: Any,
+    max_length: int | None,
+    *,
+    pairs: Mapping[str, Any] | None = None,
+) -> None:
+    """tokenizer.json and what transformers wants beside it; ``pairs``: the spec of a cross-encoder."""
     tokenizer.save(folder / "tokenizer.json")
     vocab = tokenizer.backend.get_vocab(with_added_tokens=True)
     roles = {role: next((t for t in written if t in vocab), None) for role, written in ROLES.items()}
     roles["pad_token"] = tokenizer.backend.id_to_token(tokenizer.pad_id) or roles["pad_token"]
     roles = {role: token for role, token in roles.items() if token is not None}
     limit = {} if max_length is None else {"model_max_length": max_length}
+    types = ["token_type_ids"] if pairs and pairs.get("sep_id", -1) >= 0 else []
     write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_input_names": ["input_ids", "attention_mask"],
+            "model_input_names": ["input_ids", *types, "attention_mask"],
             **roles,
             **limit,
         },
     )
     write_json(folder / "special_tokens_map.json", roles)
-    if max_length is not None:
+    if max_length is not None and pairs is None:
         write_json(
             folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False}
         )

@@ -10,7 +10,10 @@ Every module has
 - ``trunk(hf) -> dict``: config.json -> fields of :class:`jaxir.models.config.TransformerConfig`;
 - ``settings(config) -> dict``: the way back, config.json for a trunk's config;
 - ``names(config) -> Table``: the trunk's tensors;
-- ``mlm(hf) -> dict`` and ``mlm_names(...)``: the same for the head over the vocabulary.
+- ``mlm(hf) -> dict`` and ``mlm_names(...)``: the same for the head over the vocabulary;
+- ``classifier(hf) -> dict`` and ``classifier_names(...)``: the same for a cross-encoder's head, and
+  ``CLASSIFIER`` the class of transformers with it, where it is not named after ``architecture(hf)``;
+  ``classifier_settings(spec)``: what config.json says of that head, where it says anything.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from jaxir.models.pretrained.names import Table, Tensor, embedding, linear, norm
 
 MODEL_TYPES = ("bert",)
 ARCHITECTURE, MASKED = "BertModel", "BertForMaskedLM"
+CLASSIFIER = "BertForSequenceClassification"
 PREFIXES = ("bert.",)
 UNUSED = (r"(^|\.)pooler\.", r"position_ids$", r"^cls\.seq_relationship\.")
 
@@ -97,6 +98,16 @@ def mlm_names(c: TransformerConfig) -> Table:
         "bias": Tensor("cls.predictions.bias"),
         "decoder/kernel": Tensor("cls.predictions.decoder.weight", transpose=True),
     }
+
+
+def classifier(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a cross-encoder's head."""
+    return dict(pooling="cls", pooler="tanh", **fields.head_dropout(hf))
+
+
+def classifier_names(c: TransformerConfig) -> Table:
+    """The head's tensors."""
+    return {**linear("pooler", "pooler.dense", bias=True), **linear("head", "classifier", bias=True)}
 
 
 # Names that mean the same: of files from before 2019, and of tied matrices stored twice.

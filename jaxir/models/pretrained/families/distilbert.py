@@ -11,6 +11,7 @@ from jaxir.models.pretrained.names import Table, Tensor, embedding, linear, norm
 
 MODEL_TYPES = ("distilbert",)
 ARCHITECTURE, MASKED = "DistilBertModel", "DistilBertForMaskedLM"
+CLASSIFIER = "DistilBertForSequenceClassification"
 PREFIXES = ("distilbert.",)
 UNUSED = (r"position_ids$",)
 RENAMES = ()
@@ -82,3 +83,13 @@ def mlm_names(c: TransformerConfig) -> Table:
         "bias": Tensor("vocab_projector.bias"),
         "decoder/kernel": Tensor("vocab_projector.weight", transpose=True),
     }
+
+
+def classifier(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a cross-encoder's head."""
+    return dict(pooling="cls", pooler="relu", head_dropout=hf.get("seq_classif_dropout", 0.2))
+
+
+def classifier_names(c: TransformerConfig) -> Table:
+    """The head's tensors."""
+    return {**linear("pooler", "pre_classifier", bias=True), **linear("head", "classifier", bias=True)}

@@ -49,6 +49,12 @@ def untied(hf: Mapping[str, Any]) -> dict[str, Any]:
     return {} if hf.get("tie_word_embeddings", True) else {"tied": False}
 
 
+def head_dropout(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a classifier: the share that its dropout hides."""
+    given = hf.get("classifier_dropout")
+    return {"head_dropout": hf.get("hidden_dropout_prob", 0.1) if given is None else given}
+
+
 def rope(hf: Mapping[str, Any], kind: str = "full_attention") -> dict[str, Any]:
     """The rotary parameters of one kind of layer: rope_theta, and with scaling rope_type and its numbers.
 

@@ -122,3 +122,6 @@ def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
 def mlm_names(c: TransformerConfig) -> Table:
     """The head has no tensors of its own."""
     return {}
+
+
+classifier, classifier_names = llama.classifier, llama.classifier_names

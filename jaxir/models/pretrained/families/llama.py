@@ -129,6 +129,16 @@ def names(c: TransformerConfig) -> Table:
     return table
 
 
+def classifier(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a cross-encoder's head: one map of the last token's state."""
+    return dict(pooling="last", pooler=None, head_bias=False, head_dropout=0.0)
+
+
+def classifier_names(c: TransformerConfig) -> Table:
+    """The head's tensor."""
+    return linear("head", "score", bias=False)
+
+
 def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the head over the vocabulary: one matrix, its own or the token embedding."""
     return dict(transform=False, bias=False, tied=bool(hf.get("tie_word_embeddings", False)))

@@ -11,6 +11,7 @@ from jaxir.models.pretrained.names import Table, Tensor, embedding, fused, linea
 
 MODEL_TYPES = ("modernbert",)
 ARCHITECTURE, MASKED = "ModernBertModel", "ModernBertForMaskedLM"
+CLASSIFIER = "ModernBertForSequenceClassification"
 PREFIXES = ("model.",)
 UNUSED = ()
 RENAMES = ()
@@ -115,4 +116,34 @@ def mlm_names(c: TransformerConfig) -> Table:
         **norm("norm", "head.norm", bias=biased),
         "bias": Tensor("decoder.bias"),
         "decoder/kernel": Tensor("decoder.weight", transpose=True),
+    }
+
+
+def classifier(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a cross-encoder's head."""
+    return dict(
+        pooling=hf.get("classifier_pooling", "cls"),
+        pooler=fields.activation(hf.get("classifier_activation", "gelu")),
+        pooler_bias=bool(hf.get("classifier_bias", False)),
+        pooler_norm=True,
+        head_dropout=hf.get("classifier_dropout") or 0.0,
+    )
+
+
+def classifier_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says of such a head."""
+    return dict(
+        classifier_pooling=spec.get("pooling", "cls"),
+        classifier_activation=fields.published(spec.get("pooler") or "gelu"),
+        classifier_bias=spec.get("pooler_bias", True),
+    )
+
+
+def classifier_names(c: TransformerConfig) -> Table:
+    """The head's tensors; what it has depends on ``pooler_bias``, so that all are named."""
+    biased = bool(c.bias if c.norm_bias is None else c.norm_bias)
+    return {
+        **linear("pooler", "head.dense", bias=True),
+        **norm("pooler_norm", "head.norm", bias=biased),
+        **linear("head", "classifier", bias=True),
     }

@@ -11,6 +11,7 @@ from jaxir.models.pretrained.names import Table, Tensor, embedding, linear, norm
 
 MODEL_TYPES = ("mpnet",)
 ARCHITECTURE, MASKED = "MPNetModel", "MPNetForMaskedLM"
+CLASSIFIER = "MPNetForSequenceClassification"
 PREFIXES = ("mpnet.",)
 UNUSED = (r"(^|\.)pooler\.", r"position_ids$")
 RENAMES, TIED = roberta.RENAMES, roberta.TIED
@@ -61,3 +62,4 @@ def mlm(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 
 mlm_names = roberta.mlm_names
+classifier, classifier_names = roberta.classifier, roberta.classifier_names

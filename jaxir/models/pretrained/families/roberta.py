@@ -11,6 +11,7 @@ from jaxir.models.pretrained.names import Table, Tensor, linear, norm
 
 MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")
 ARCHITECTURE, MASKED = "RobertaModel", "RobertaForMaskedLM"
+CLASSIFIER = "RobertaForSequenceClassification"
 PREFIXES = ("roberta.",)
 UNUSED = (r"(^|\.)pooler\.", r"position_ids$")
 RENAMES = ((r"^lm_head\.decoder\.bias$", "lm_head.bias"),)
@@ -55,4 +56,15 @@ def mlm_names(c: TransformerConfig) -> Table:
         **norm("norm", "lm_head.layer_norm", bias=True),
         "bias": Tensor("lm_head.bias"),
         "decoder/kernel": Tensor("lm_head.decoder.weight", transpose=True),
+    }
+
+
+classifier = bert.classifier
+
+
+def classifier_names(c: TransformerConfig) -> Table:
+    """The tensors of a cross-encoder's head."""
+    return {
+        **linear("pooler", "classifier.dense", bias=True),
+        **linear("head", "classifier.out_proj", bias=True),
     }
