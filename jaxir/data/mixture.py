@@ -132,7 +132,7 @@ def draw(
     shuffled = np.argsort(keys, axis=1, kind="stable")
     entries, real = np.take_along_axis(entries, shuffled, 1), np.take_along_axis(real, shuffled, 1)
     when = _arrivals(candidates.part[entries], real, candidates.weights, rng)
-    when[_repeated(candidates.doc_row[entries], when)] = np.inf
+    when[repeated(candidates.doc_row[entries], when)] = np.inf
     best = np.argsort(when, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(entries, best, 1), np.isfinite(np.take_along_axis(when, best, 1))
 
@@ -149,10 +149,14 @@ def _arrivals(
     return when
 
 
-def _repeated(doc_row: np.ndarray, when: np.ndarray) -> np.ndarray:
-    """[b, w] bool: the same document comes earlier in the row."""
-    order = np.lexsort((when, doc_row), axis=1)
-    docs = np.take_along_axis(doc_row, order, 1)
+def repeated(values: np.ndarray, when: np.ndarray) -> np.ndarray:
+    """[b, w] bool: the same value comes earlier in the row, by ``when`` [b, w].
+
+    >>> repeated(np.array([[5, 7, 5]]), np.array([[0.2, 0.3, 0.1]])).tolist()
+    [[True, False, False]]
+    """
+    order = np.lexsort((when, values), axis=1)
+    docs = np.take_along_axis(values, order, 1)
     again = np.zeros(docs.shape, bool)
     again[:, 1:] = docs[:, 1:] == docs[:, :-1]
     back = np.empty_like(again)

@@ -88,15 +88,15 @@ class BM25:
         check_k(k, n)
         results = [RunningTopK(0, k).result()]
         for part in row_blocks(len(queries), max(SCORES_AT_ONCE // n, 1)):
-            scores = np.stack([self._scores(query) for query in queries[part]])
+            scores = np.stack([self.scores(query) for query in queries[part]])
             top = RunningTopK(len(scores), k)
             top.update(np.where(scores > 0, scores, -np.inf), 0)
             results.append(top.result())
         scores, rows = zip(*results)
         return np.concatenate(scores), np.concatenate(rows)
 
-    def _scores(self, query: str) -> np.ndarray:
-        """The scores [n] of all documents."""
+    def scores(self, query: str) -> np.ndarray:
+        """The scores [n] float32 of all documents; 0 for one without any term of the query."""
         terms = [self._vocabulary[t] for t in self._analyze(query) if t in self._vocabulary]
         if not terms:
             return np.zeros(len(self), np.float32)

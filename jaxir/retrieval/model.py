@@ -118,6 +118,20 @@ def make_query_fn(
     )
 
 
+def make_doc_fn(model: Any, *, part: str | None = None) -> Callable[[Sequence[Any]], Any]:
+    """The encoder of documents (:class:`jaxir.types.Doc`) that fit in memory, compiled once for all calls."""
+    how = settings(model, "doc", part)
+    encode_fn = encode.make_encode_fn(encoder_of(model, part), model.params, side="doc")
+    tokenize = encode.make_tokenize_fn(model.tokenizer, prefix=how["prefix"], max_length=how["max_length"])
+    text = encode.make_text_fn(how["doc_text"])
+    return lambda docs: encode.encode_texts(
+        encode_fn,
+        [text(doc) for doc in docs],
+        lambda texts: tokenize(texts),  # without a warning of cut texts for every call
+        max_length=how["max_length"],
+    )
+
+
 def encode_queries(
     model: Any,
     texts: Sequence[str],

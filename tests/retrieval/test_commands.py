@@ -9,7 +9,8 @@ import pytest
 from jaxir.checks import InputError
 from jaxir.cli.main import main
 from jaxir.data.prepare import prepare
-from jaxir.retrieval import find, index, model, vectors
+from jaxir.data.prepared import load as open_prepared
+from jaxir.retrieval import find, index, mining_origins, model, vectors
 from jaxir.training.checkpoint import load_model
 from jaxir.training.defaults import default_config
 from jaxir.training.train import train
@@ -174,3 +175,27 @@ def test_find_index_prefers_its_own_then_the_newest_exact(tmp_path):
 def test_help_has_an_example(command, capsys):
     main([command, "--help"])
     assert f"jaxir {command} --" in capsys.readouterr().out
+
+
+def test_mine(workdir, tmp_path, capsys):
+    out = tmp_path / "negatives.jsonl"
+    arguments = ["mine", f"--index={workdir / 'index'}", "--depth=4", f"--out={out}"]
+    main([*arguments, "--per_query=4", "--max_score=0.999", "--scores"])
+    assert "40 queries" in capsys.readouterr().out
+    loaded, opened = load_model(workdir), index.open(workdir / "index")
+    queries = model.encode_queries(loaded, [q.text for q in collection().queries["train"]])
+    every = queries @ np.load(workdir / "index" / "arrays" / "vectors.npy").T
+    for i, line in enumerate(map(json.loads, out.read_text().splitlines())):
+        assert line["query_id"] == f"q{i}"
+        assert line["doc_ids"][0] == f"d{i}"
+        rows = [int(doc_id[1:]) for doc_id in line["doc_ids"]]
+        np.testing.assert_allclose(line["scores"], every[i, rows], rtol=1e-4, atol=1e-5)
+        assert all(score < 0.999 * line["scores"][0] for score in line["scores"][1:])
+    # What the search did not find is scored by itself.
+    origin = mining_origins.of_index(
+        opened, loaded, open_prepared(workdir.parent / "small"), "train", depth=4
+    )
+    asked, wanted = np.arange(40), np.arange(40) * 7 % 60
+    np.testing.assert_allclose(origin.score(asked, wanted), every[asked, wanted], rtol=1e-4, atol=1e-5)
+    assert "the index" in refused(capsys, *arguments[:2], "--depth=61", f"--out={out}.2")
+    assert "add --source" in refused(capsys, "mine", "--bm25", f"--out={out}.2")
