@@ -19,14 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxir import negatives, scoring
 from jaxir.checks import InputError
 from jaxir.config import Allow, accepts
-from jaxir.losses.distillation import ensemble
 from jaxir.objectives.objective import Objective
-from jaxir.objectives.terms import OF_REPS, Term, learnable, parse
-from jaxir.reduce import AxisName, masked_mean, over
-from jaxir.types import Array, Batch, BatchReps, Params, Reps
+from jaxir.objectives.scored import temperature_of, value_of
+from jaxir.objectives.terms import OF_REPS, Term, parse
+from jaxir.types import Array, Batch, Params, Reps
 
 
 def combine(
@@ -40,10 +38,13 @@ def combine(
       :func:`jaxir.negatives.in_batch` (``blocks``, ``other_positives``, ...), ``mode`` (dense, tiled or
       ring; by default :func:`jaxir.negatives.choose` decides by size) and ``tile``. Adds the metric
       ``NAME/top1``, the share of queries of which a positive scores higher than all other
-      documents;
+      documents. A loss that takes a ``teacher`` gets the scores of the encoder's frozen teacher
+      (:func:`jaxir.models.taught.with_teacher`) in the same columns;
     - ``listed``: scores of the query's own n documents, with ``labels``, ``where`` and ``teacher``; where
       the data has several teachers, ``ensemble=dict(scale=30)`` makes one of them
-      (:func:`jaxir.losses.ensemble`);
+      (:func:`jaxir.losses.ensemble`). Adds the metrics ``NAME/without_positive``, the share of lists that
+      have none, and, for losses of a teacher, ``NAME/unscored``: the share of candidates without its score
+      (NaN), which are masked;
     - ``query``, ``docs``: that side's representations, of the whole batch also with micro-batches.
       ``memory=dict(fn="jaxir.objectives:running_df", ...)`` carries something from step to step
       (:class:`jaxir.objectives.Memory`).
@@ -108,7 +109,7 @@ def _objective(terms: list[Term], chosen: Any) -> Objective:
                     options.update({name: x for name, x in kept.items() if accepts(term.fn, name)})
                 value, extra = term.fn(values, where=where, axis_name=axis_name, **options), {}
             else:
-                value, extra = _of_scores(term, params, reps, batch, options, axis_name)
+                value, extra = value_of(term, params, reps, batch, options, axis_name)
             weight = term.weight(step) if callable(term.weight) else term.weight
             loss = loss + weight * value
             metrics[term.name] = value
@@ -121,108 +122,11 @@ def _objective(terms: list[Term], chosen: Any) -> Objective:
 
     def scores(params: Params, query: Reps, docs: Reps) -> Array:
         found = first.score(first.sees(query.values), first.sees(docs.values))
-        temperature = _temperature(first, params)
+        temperature = temperature_of(first, params)
         return found if temperature is None else found / temperature
 
     return Objective(init, apply, memory=memory, scores=first and scores)
 
 
-def _temperature(term: Term, params: Params) -> Array | float | None:
-    if not term.learned:
-        return term.temperature
-    return learnable(params[f"{term.name}_log_temperature"], **term.learned)
-
-
-def _of_scores(
-    term: Term,
-    params: Params,
-    reps: BatchReps,
-    batch: Batch,
-    options: dict[str, Any],
-    axis_name: AxisName,
-) -> tuple[Array, dict[str, Array]]:
-    """The value of a term on scores, and more for the metrics."""
-    query, docs = term.sees(reps.query.values), term.sees(reps.docs.values)
-    extra: dict[str, Array] = {}
-    temperature = _temperature(term, params)
-    if term.learned:
-        extra["temperature"] = temperature
-    if term.on == "in_batch":
-        scores, labels, where, more = _in_batch(term, temperature, query, docs, batch, axis_name)
-        extra["top1"] = more.pop("top1")
-        options.update(more)
-    else:
-        scores, labels, where = scoring.listed(query, docs, term.score), batch.labels, batch.where
-        if accepts(term.fn, "teacher"):
-            options["teacher"] = _teacher(term, batch)
-        scores = scores if temperature is None else scores / temperature
-    # jaxir's losses take the axis; rax's and others of its signature take a global reduction.
-    if accepts(term.fn, "axis_name"):
-        options["axis_name"] = axis_name
-    else:
-        options["reduce_fn"] = over(axis_name)
-    return term.fn(scores, labels, where=where, **options), extra
-
-
-def _teacher(term: Term, batch: Batch) -> Array:
-    """[b, n]: the scores to learn from."""
-    teacher = batch.teacher
-    if teacher is None:
-        raise InputError(
-            f"term {term.name!r} learns from teacher scores and the batch has none: give the data a "
-            "negatives file with scores, or remove the term"
-        )
-    if term.ensemble is not None:
-        teacher = jnp.asarray(teacher if teacher.ndim > batch.where.ndim else teacher[..., None])
-        return ensemble(teacher, where=jnp.asarray(batch.where), **term.ensemble)
-    if teacher.ndim > batch.where.ndim:
-        raise InputError(
-            f"the data has scores of {teacher.shape[-1]} teachers, and term {term.name!r} learns from one: "
-            "add ensemble=dict(scale=30) to it"
-        )
-    return teacher
-
-
-def _in_batch(term, temperature, query, docs, batch, axis_name):
-    """(scores over the temperature, labels, where, other arguments of the loss and top1)."""
-    arguments = dict(
-        labels=batch.labels,
-        where=batch.where,
-        doc_id=batch.doc_id,
-        query_id=batch.query_id,
-        known=batch.known,
-        score=term.score,
-        axis_name=axis_name,
-        **term.negatives,
-    )
-    devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-    many = devices * docs.shape[0] * docs.shape[1]
-    mode = negatives.choose(len(query), many, docs.shape[-1], devices=devices, mode=term.mode).mode
-    if mode == "dense":
-        scores, labels, where = negatives.in_batch(query, docs, **arguments)
-        first = many if "query_doc" in term.negatives.get("blocks", ("query_doc",)) else scores.shape[1]
-        more = {"top1": _top1(scores[:, :first], labels[:, :first], where[:, :first], axis_name)}
-        return scores if temperature is None else scores / temperature, labels, where, more
-    both = accepts(term.fn, "columns")
-    make = negatives.tiled if mode == "tiled" else negatives.ring
-    temperature = 1.0 if temperature is None else temperature
-    found = make(query, docs, **arguments, temperature=temperature, tile=term.tile, both=both)
-    own = (x[:, :-1] for x in found[:3])
-    more = {"top1": _top1(*own, axis_name, found.best)}
-    if both:
-        more["columns"] = found.columns
-    return *found[:3], more
-
-
 def _real_rows(batch: Batch) -> dict[str, Array]:
     return {"query": jnp.any(batch.where, axis=-1), "docs": jnp.asarray(batch.where)}
-
-
-def _top1(scores, labels, where, axis_name, others=None) -> Array:
-    """The share of lists of which a positive scores above all that is none, ``others`` [b] included."""
-    scores, positive = jax.lax.stop_gradient(scores), labels > 0
-    largest = lambda which: jnp.max(jnp.where(which, scores, -jnp.inf), axis=-1)
-    best, rival, some = largest(where & positive), largest(where & ~positive), jnp.any(where, axis=-1)
-    if others is not None:
-        rival, some = jnp.maximum(rival, others), some | (others > -jnp.inf)
-    return masked_mean((best > rival).astype(jnp.float32), some, axis_name)
