@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -84,21 +85,17 @@ def test_micro_batches_keep_the_teacher():
 
 def test_a_score_that_is_missing_is_masked_and_counted():
     data = jax.tree.map(jnp.asarray, toy.batch(0))
-    teacher = np.asarray(jax.random.normal(jax.random.key(0), data.where.shape))
+    teacher = jax.random.normal(jax.random.key(0), data.where.shape)
     missing = data.where & (np.arange(16)[:, None] % 4 == 0) & (np.arange(2)[None] == 1)
     reps = [toy.encoder().encode(params()["encoder"], x, side="doc") for x in (data.query, data.docs)]
     objective = combine({"own": TERMS["own"]})
     holes = data._replace(teacher=jnp.where(missing, jnp.nan, teacher))
     value, metrics = objective(BatchReps(*reps), holes)
-    without = objective(
-        BatchReps(*reps), data._replace(teacher=jnp.asarray(teacher), where=data.where & ~missing)
-    )[0]
+    without = objective(BatchReps(*reps), data._replace(teacher=teacher, where=data.where & ~missing))[0]
     np.testing.assert_allclose(value, without, rtol=1e-6)
     np.testing.assert_allclose(metrics["own/unscored"], missing.sum() / data.where.sum(), rtol=1e-6)
     assert metrics["own/without_positive"] == 0
-    nothing = objective(
-        BatchReps(*reps), data._replace(teacher=jnp.asarray(teacher), labels=0 * data.labels)
-    )[1]
+    nothing = objective(BatchReps(*reps), data._replace(teacher=teacher, labels=0 * data.labels))[1]
     assert nothing["own/without_positive"] == 1
 
 
