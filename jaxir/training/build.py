@@ -238,8 +238,8 @@ def packed_groups(config: Config, encoder: Encoder, devices: int, chunk: int | N
     return 0 if entries % chunks else config["accumulate"] * chunks
 
 
-def negatives_of(config: Config, count: int = 1) -> list[Any]:
-    """The negatives file or files of each of the config's ``count`` data sets; None of one without.
+def negatives_of(config: Config, count: int = 1) -> list[Any] | None:
+    """The negatives file or files of each of the config's ``count`` data sets; None where none has any.
 
     Raises:
       InputError: ``negatives_file`` and ``negatives_files`` are both set.
@@ -253,7 +253,8 @@ def negatives_of(config: Config, count: int = 1) -> list[Any]:
         )
     common = several or one
     own = [s.get("negatives_files") if isinstance(s, Mapping) else None for s in data["sources"]]
-    return [files or common for files in (own or [None] * count)]
+    found = [files or common for files in (own or [None] * count)]
+    return found if any(found) else None
 
 
 def build_feed(

@@ -60,6 +60,10 @@ def describe_step(config: Config, machine: Machine) -> Step:
 
 def vocabulary(config: Config) -> int:
     """The vocabulary's size as the config tells it, without reading the data that it will be made from."""
+    if config.get("teacher"):
+        raise InputError(
+            f"a plan reads no weights, and teacher={config['teacher']!r} is made of them: plan without it"
+        )
     if config.get("init_from") and config["encoder"].get("vocab_size") is None:
         raise InputError(
             f"the encoder is that of init_from={config['init_from']!r}, and a plan reads no weights: give "
@@ -86,7 +90,7 @@ def batch_shapes(config: Config, mesh: Mesh) -> Batch:
         docs=Tokens(rows(jnp.int32, n, ld), rows(jnp.bool, n, ld)),
         labels=rows(jnp.float32, n),
         where=rows(jnp.bool, n),
-        teacher=rows(jnp.float32, n) if any(negatives_of(config)) else None,
+        teacher=rows(jnp.float32, n) if negatives_of(config) else None,
         query_id=rows(jnp.int32),
         doc_id=rows(jnp.int32, n),
         known=rows(jnp.int32, 1),
