@@ -89,6 +89,9 @@ def default_config() -> ConfigDict:
                 dropout=0.0,  # share of the inputs that an adapter does not see
                 trained=(),  # path regexes of weights that are trained as well, whole
             ),
+            # A frozen model of the same tokenizer; losses of a teacher learn from its scores of the batch. A
+            # folder of published weights, a name of the Hugging Face Hub, or a work directory.
+            teacher=placeholder(str),
             objective=dict(
                 rank=dict(
                     fn="jaxir.losses:softmax",

@@ -18,6 +18,7 @@ from jaxir.models import lora
 from jaxir.models.pretrained.assembling import SMAE
 from jaxir.models.pretrained.weights import Shardings
 from jaxir.models.sparse import WEIGHTS
+from jaxir.models.taught import TEACHER
 from jaxir.training.checkpoint import load_model
 from jaxir.training.mesh import Rules, param_shardings
 from jaxir.training.model import CHECKPOINTS, CONFIG, TOKENIZER, Model
@@ -119,6 +120,8 @@ def placing(config: Mapping[str, Any], mesh: Mesh | None, rules: Rules) -> Shard
 def frozen_paths(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Path regexes of what this run leaves as it is."""
     own = tuple(config["optimizer"]["frozen"])
+    if config.get("teacher"):
+        own = (*own, rf"^encoder/{TEACHER}/")
     adapters = config["lora"]
     return (*own, lora.frozen(adapters.get("trained", ()))) if adapters["rank"] else own
 

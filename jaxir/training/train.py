@@ -46,6 +46,7 @@ from jaxir.training.step import (
     init_state,
     is_trained,
 )
+from jaxir.training.teaching import FINGERPRINT, lacks, with_teacher_of, without_teacher
 from jaxir.training.validate import MEASURES, make_validator
 from jaxir.training.validate_pairs import make_pair_validator
 
@@ -98,6 +99,9 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
     encoder = adapted(build_encoder(config, tokenizer), config)
     _check_lengths(config, encoder)
     check_pairs(config, encoder)
+    config[FINGERPRINT] = _recorded(workdir, FINGERPRINT)
+    student, taught = encoder, with_teacher_of(config, encoder, tokenizer)
+    encoder, config[FINGERPRINT] = taught.encoder, taught.fingerprint
     if config.get("encode_chunk") is None:
         config["encode_chunk"] = _recorded(workdir, "encode_chunk")
     chunk = encode_chunk(config, encoder, mesh.size)
@@ -134,12 +138,13 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
         like = parts.state
         trees.check_patterns([pattern for pattern, _ in rules], like)
         begins = manager.latest_step() is None
-        if saving.absent(manager, like):
+        if lacks(saving.absent(manager, like)):
             model = load_start(config, placing(config, multi, rules))
         given = {} if model is None else given_by(model, config)
         if begins:
             given |= {path: table_of(idf, path, like.params) for path in tables_to_fill(config, like.params)}
-        del model  # the state takes over its memory
+        given |= taught.given
+        del model, taught  # the state takes over their memory
         state = saving.restore(manager, like, given)
         if state is None:
             state = init_state(encoder, objective, parts.tx, key, given=given, **parts.layout)
@@ -154,7 +159,7 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
         validator = None
         if config["eval"]["every"]:
             make = make_pair_validator if encoder.kind == "scores" else make_validator
-            validator = make(data[0][0], encoder, tokenizer, config, multi)
+            validator = make(data[0][0], student, tokenizer, config, multi)
 
         def evaluate(state: State) -> dict[str, float]:
             values = validator(averaged(state)["encoder"])
@@ -166,6 +171,7 @@ def train(config: Any, workdir: PathLike, *, progress: bool = True) -> State:
         meta = {"fingerprint": config["fingerprint"]}
 
         def save(state: State, values: dict[str, float]) -> None:
+            state = without_teacher(state)
             if config["checkpoint"]["trained_only"]:
                 state = state._replace(params=trees.split(state.params, is_trained(frozen))[0])
             saving.save(manager, state, meta, values)
@@ -219,7 +225,7 @@ def _check_same_run(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     if not path.is_file() or not (workdir / CHECKPOINTS).is_dir():
         return
     before, now = _flat(read_json(path)), _flat(_jsonable(config))
-    free = (*HARMLESS, "fingerprint", "prepared", "start")
+    free = (*HARMLESS, "fingerprint", "prepared", "start", FINGERPRINT)
     different = [
         key
         for key in sorted(before.keys() | now.keys(), key=lambda key: (not key.startswith("init_"), key))
