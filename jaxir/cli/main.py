@@ -28,6 +28,7 @@ COMMANDS = {
     "search": "search with a query, or with queries from standard input",
     "evaluate": "compare runs, or encode, index, search and measure in one go",
     "mine": "negatives for each query, from an index, BM25 or a run, to train on",
+    "rerank": "order the first documents of a run anew, by a cross-encoder or any model",
     "score": "a teacher's scores of documents for each query, to train on",
     "merge": "one model from several of the same start, by their weights",
     "export": "write a trained model as a folder that sentence-transformers loads",

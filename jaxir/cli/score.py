@@ -11,7 +11,9 @@ search (--candidates=model), of a TREC run, or of a file of negatives. --out get
 
   jaxir train --config.data.negatives_file=teacher.jsonl --config.data.listed=8 ...
 
-with a loss that reads teacher scores (margin_mse, kl, ...) on "listed".
+with a loss that reads teacher scores (margin_mse, kl, ...) on "listed". A teacher is a cross-encoder, which
+reads query and document together, or any encoder of texts. Started again with the same command, scoring goes
+on where it was stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import pathlib
 from absl import flags
 
 from jaxir.checks import InputError
-from jaxir.cli.shared import define_allow_import
+from jaxir.cli.shared import define_allow_import, local_mesh
 
 
 def define(values: flags.FlagValues) -> None:
@@ -88,7 +90,9 @@ def run(values: flags.FlagValues, positional: list[str]) -> None:
         if number:
             model = load_model(name, allow=allow)  # one at a time in memory
         desc = pathlib.Path(name).name
-        scores.append(teacher.score(model, prepared, values.split, pairs, part=values.part, desc=desc))
+        kept = dict(out=values.out, number=number)
+        how = dict(part=values.part, mesh=local_mesh(), desc=desc)
+        scores.append(teacher.score(model, prepared, values.split, pairs, **kept, **how))
         first = teacher.share_first(pairs, scores[-1])
         print(f"{name}: a relevant document before all candidates for {first:.1%} of the queries")
     teacher.write(values.out, prepared, values.split, pairs, scores)

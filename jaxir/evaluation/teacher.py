@@ -1,7 +1,7 @@
-"""Scores of (query, document) pairs by any encoder: a teacher's, for a student to be trained on.
+"""Scores of (query, document) pairs by any model: a teacher's, for a student to be trained on.
 
-Each query gets its relevant documents and some candidates (BM25's, a run's, the first teacher's own); each
-document and query among them is encoded once per teacher.
+Each query gets its relevant documents and some candidates (BM25's, a run's, the first teacher's own). A
+cross-encoder reads each pair; of any other teacher each document and query is encoded once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float32
-from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from jaxir.checks import InputError, check_known, check_positive
@@ -26,14 +26,10 @@ from jaxir.evaluation import stages
 from jaxir.files import PathLike
 from jaxir.retrieval import encode, runs
 from jaxir.retrieval.bm25 import BM25
-from jaxir.retrieval.model import encode_queries, encoder_of, settings
+from jaxir.retrieval.model import encode_queries, settings
+from jaxir.retrieval.pair_scores import forget, score_pairs
+from jaxir.retrieval.rerank import pairs_of as pairs_of_run
 from jaxir.training.checkpoint import Model
-
-SHARD = 4096
-"""Documents that are encoded before their pairs are scored."""
-
-PAIRS = 1 << 15
-"""Pairs that are multiplied at a time."""
 
 
 class Pairs(NamedTuple):
@@ -133,7 +129,7 @@ def candidates(
         owner = np.repeat(np.arange(len(listed.starts) - 1), np.diff(listed.starts))
         return owner, listed.doc_row
     if suffix in (".trec", ".run", ".txt"):
-        return _of_run(path, prepared, split)
+        return pairs_of_run(runs.read(path), prepared, split, where=str(path))
     raise InputError(
         f"--candidates={origin} is neither bm25 nor model nor a file: a TREC run (.trec, .run, .txt) "
         "or a jsonl file of negatives"
@@ -155,6 +151,11 @@ def _own_search(
     part: str | None,
     progress: bool,
 ) -> np.ndarray:
+    if model.encoder.kind == "scores":
+        raise InputError(
+            "--candidates=model: a cross-encoder cannot search a collection; take bm25 or a run, or name "
+            "another --model first"
+        )
     if part is not None:
         raise InputError("--candidates=model is not for a part of a hybrid: take bm25 or a run")
     home = stages.home_of(model, prepared, workdir)
@@ -166,27 +167,6 @@ def _own_search(
     return index.search(encode_queries(model, texts, desc="queries" if progress else None), k)[1]
 
 
-def _of_run(path: pathlib.Path, prepared: Prepared, split: str) -> tuple[np.ndarray, np.ndarray]:
-    run = runs.read(path)
-    query_rows = {query.query_id: row for row, query in enumerate(prepared.queries[split])}
-    unknown = [query_id for query_id in run if query_id not in query_rows]
-    if unknown:
-        raise InputError(
-            f"{path} names {len(unknown)} queries that are not in split {split!r} of {prepared.name}, as "
-            f"{unknown[0]!r}; give the split whose queries were searched"
-        )
-    wanted = {doc_id for found in run.values() for doc_id in found}
-    ids = enumerate(_doc_ids(prepared, range(len(prepared.docs))))
-    doc_rows = {doc_id: row for row, doc_id in ids if doc_id in wanted}
-    if len(doc_rows) < len(wanted):
-        missing = sorted(wanted - doc_rows.keys())
-        raise InputError(
-            f"{path} names {len(missing)} documents that {prepared.name} does not have: {missing[0]!r}, ..."
-        )
-    at = [query_rows[query_id] for query_id, found in run.items() for _ in found]
-    return np.array(at, np.int64), np.array([doc_rows[d] for found in run.values() for d in found], np.int64)
-
-
 def score(
     model: Model,
     prepared: Prepared,
@@ -194,56 +174,37 @@ def score(
     pairs: Pairs,
     *,
     part: str | None = None,
+    mesh: Mesh | None = None,
+    out: PathLike | None = None,
+    number: int = 0,
     progress: bool = True,
     desc: str = "score",
 ) -> Float32[np.ndarray, " m"]:
-    """The dot product of each pair's representations, as the model's own search would score it."""
-    asked, query_at = np.unique(pairs.query_row, return_inverse=True)
-    texts = [query.text for query in prepared.queries[split].rows(asked.tolist())]
-    queries = encode_queries(model, texts, part=part, desc=f"{desc}: queries" if progress else None)
-    encode_docs = _doc_fn(model, part)
-    needed, starts = np.unique(np.sort(pairs.doc_row), return_index=True)
-    starts = np.append(starts, len(pairs.doc_row))
-    by_doc = np.argsort(pairs.doc_row, kind="stable")
-    scores = np.empty(len(pairs.doc_row), np.float32)
-    with tqdm(
-        total=len(needed), desc=f"{desc}: documents", unit=" docs", disable=not progress, mininterval=0.5
-    ) as bar:
-        for begin in range(0, len(needed), SHARD):
-            rows = needed[begin : begin + SHARD]
-            docs = encode_docs(prepared.docs.rows(rows.tolist()))
-            mine = by_doc[starts[begin] : starts[begin + len(rows)]]
-            at = np.searchsorted(rows, pairs.doc_row[mine])
-            for i in range(0, len(mine), PAIRS):
-                part_of = slice(i, i + PAIRS)
-                scores[mine[part_of]] = _products(queries, query_at[mine[part_of]], docs, at[part_of])
-            bar.update(len(rows))
-    return scores
+    """The scores of pairs by a cross-encoder, or the dot products that the model's own search would give.
 
-
-def _doc_fn(model: Model, part: str | None) -> Callable[[Sequence[Any]], Any]:
-    how = settings(model, "doc", part)
-    encode_fn = encode.make_encode_fn(encoder_of(model, part), model.params, side="doc")
-    tokenize = encode.make_tokenize_fn(model.tokenizer, prefix=how["prefix"], max_length=how["max_length"])
-    text = encode.make_text_fn(how["doc_text"])
-    return lambda docs: encode.encode_texts(
-        encode_fn,
-        [text(doc) for doc in docs],
-        lambda texts: tokenize(texts),  # without a warning of cut texts for every shard
-        max_length=how["max_length"],
+    Args:
+      out: the file that the scores will be written to: they are kept beside it meanwhile, so that a call that
+        was stopped goes on. ``number`` tells teachers apart.
+    """
+    return score_pairs(
+        model,
+        prepared,
+        split,
+        pairs.query_row,
+        pairs.doc_row,
+        part=part,
+        mesh=mesh,
+        out=out,
+        name=f"teacher-{number}",
+        desc=desc if progress else None,
     )
-
-
-def _products(queries: Any, query_at: np.ndarray, docs: Any, doc_at: np.ndarray) -> np.ndarray:
-    if isinstance(queries, csr_array):
-        return np.asarray(queries[query_at].multiply(docs[doc_at]).sum(axis=1), np.float32).reshape(-1)
-    return np.einsum("nd,nd->n", queries[query_at], docs[doc_at])
 
 
 def write(out: PathLike, prepared: Prepared, split: str, pairs: Pairs, scores: Sequence[np.ndarray]) -> None:
     """Writes ``{"query_id", "doc_ids", "scores"}`` a line; of several teachers one list of scores each.
 
-    The file appears whole or not at all; gzipped if it ends in ``.gz``.
+    The file appears whole or not at all, and what :func:`score` kept beside it goes; gzipped if it ends in
+    ``.gz``.
     """
     out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -263,6 +224,8 @@ def write(out: PathLike, prepared: Prepared, split: str, pairs: Pairs, scores: S
         os.replace(work, out)
     finally:
         work.unlink(missing_ok=True)
+    for number in range(len(scores)):
+        forget(out, f"teacher-{number}")
 
 
 def share_first(pairs: Pairs, scores: np.ndarray) -> float:

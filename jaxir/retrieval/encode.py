@@ -114,7 +114,7 @@ def encode_texts(
     if not texts:
         raise InputError("there are no texts to encode")
     with _bar(desc, len(texts)) as count:
-        values = _encode(encode_fn, tokenize_fn(texts), max_length, tokens_per_batch, ladder, count)
+        values = encode_tokens(encode_fn, tokenize_fn(texts), max_length, tokens_per_batch, ladder, count)
     _check(values, lambda row: f"text {row} ({texts[row][:40]!r})")
     _warn_of_cuts(tokenize_fn)
     return values
@@ -197,7 +197,7 @@ def encode_corpus(
 
     with _bar("encode" if progress and processes.is_first() else None, parts.size, parts.done) as count:
         for rows, ids, texts in _ahead(read, parts.todo()):
-            values = _encode(encode_fn, texts, max_length, tokens_per_batch, ladder, count)
+            values = encode_tokens(encode_fn, texts, max_length, tokens_per_batch, ladder, count)
             with np.errstate(over="ignore"):  # infinity is reported below
                 sparse = isinstance(values, SparseRows)
                 values = sparse_vectors.rounded(values, dtype) if sparse else values.astype(dtype)
@@ -215,7 +215,7 @@ def encode_corpus(
     _warn_of_cuts(tokenize_fn)
 
 
-def _encode(
+def encode_tokens(
     encode_fn: EncodeFn,
     texts: Sequence[np.ndarray],
     max_length: int | None,
@@ -223,7 +223,7 @@ def _encode(
     ladder: Sequence[int] | None,
     count: Callable[[int, int], None],
 ) -> np.ndarray | SparseRows:
-    """The vectors of tokenised texts, in their order."""
+    """The vectors of tokenised texts, in their order; ``count(texts, tokens)`` is called after each batch."""
     if isinstance(encode_fn, BagOfWords):
         count(len(texts), sum(map(len, texts)))
         return encode_fn.rows(texts)

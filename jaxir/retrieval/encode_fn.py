@@ -73,21 +73,42 @@ def make_encode_fn(
     if encoder.kind == "hybrid":
         parts = " or ".join(encoder.parts or {})
         raise InputError(f"the encoder is a hybrid of several representations: choose its part {parts}")
+    if encoder.kind == "scores":
+        raise InputError(
+            "the model is a cross-encoder: it scores a query and a document together and gives a text no "
+            "vector. jaxir rerank orders by it what another model found, jaxir score makes it a teacher"
+        )
     if encoder.kind not in ("dense", "sparse"):
         raise InputError(
             f"the encoder gives {encoder.kind!r} representations, expected 'dense' or 'sparse' vectors"
         )
     if side == "query" and encoder.table is not None:
         return BagOfWords(np.asarray(encoder.table(params)))
-    encode = jax.jit(lambda params, tokens: encoder.encode(params, tokens, side=side).values)
-    if mesh is None:
-        encode_fn: Any = lambda tokens: encode(params, tokens)
-    else:
-        encode_fn = _over_mesh(encode, params, mesh)
+    encode_fn = _compiled(encoder, params, side, mesh)
     wide = encoder.dim if encoder.kind == "sparse" else 0
     encode_fn.suited = suited(jax.default_backend(), encoder.packs, wide)
     encode_fn.kind = encoder.kind
     return encode_fn
+
+
+def make_score_fn(encoder: Encoder, params: Params, *, mesh: Mesh | None = None) -> EncodeFn:
+    """A cross-encoder's scores [b, 1] of pairs that are joined; as :func:`make_encode_fn`.
+
+    Raises:
+      InputError: an encoder of single texts.
+    """
+    if encoder.kind != "scores":
+        raise InputError(
+            f"the encoder gives {encoder.kind!r} representations of texts, expected a cross-encoder"
+        )
+    score_fn = _compiled(encoder, params, "doc", mesh)
+    score_fn.suited = suited(jax.default_backend(), encoder.packs)
+    return score_fn
+
+
+def _compiled(encoder: Encoder, params: Params, side: str, mesh: Mesh | None) -> Any:
+    encode = jax.jit(lambda params, tokens: encoder.encode(params, tokens, side=side).values)
+    return (lambda tokens: encode(params, tokens)) if mesh is None else _over_mesh(encode, params, mesh)
 
 
 def _over_mesh(encode: Callable[[Params, Tokens], Any], params: Params, mesh: Mesh) -> EncodeFn:

@@ -87,7 +87,7 @@ def test_what_was_stopped_is_gone_on_with(layered, toy, tmp_path, monkeypatch):
     whole = encode.encode_corpus
     monkeypatch.setattr(encode, "encode_corpus", lambda *a, **how: whole(*a, **how, shard_docs=20))
     count = []
-    made = encode._encode
+    made = encode.encode_tokens
 
     def failing(fn, texts, *rest):
         count.append(len(texts))
@@ -95,7 +95,7 @@ def test_what_was_stopped_is_gone_on_with(layered, toy, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return made(fn, texts, *rest)
 
-    monkeypatch.setattr(encode, "_encode", failing)
+    monkeypatch.setattr(encode, "encode_tokens", failing)
     how = dict(layers=(1, 2), dims=(4,), measures=MEASURES, bm25=False, progress=False)
     with pytest.raises(KeyboardInterrupt):
         sizes.evaluate_sizes(layered, toy, tmp_path, **how)

@@ -7,8 +7,8 @@ from jaxir.checks import InputError
 from jaxir.cli import score as command
 from jaxir.data.examples import build_examples
 from jaxir.evaluation import teacher
-from jaxir.retrieval import runs
-from jaxir.retrieval.model import encode_queries
+from jaxir.retrieval import pair_scores, runs
+from jaxir.retrieval.model import encode_queries, make_doc_fn
 from jaxir.training import checkpoint
 
 
@@ -39,11 +39,11 @@ def test_scores_are_those_of_search(which, toy, request, monkeypatch):
     model = request.getfixturevalue(which)
     rng = np.random.default_rng(0)
     pairs = teacher.pairs_of(toy, "test", rng.integers(0, 20, 60), rng.integers(0, 80, 60))
-    monkeypatch.setattr(teacher, "SHARD", 33)
-    monkeypatch.setattr(teacher, "PAIRS", 7)
+    monkeypatch.setattr(pair_scores, "SHARD_DOCS", 33)
+    monkeypatch.setattr(pair_scores, "PRODUCTS", 7)
     found = teacher.score(model, toy, "test", pairs, progress=False)
     queries = encode_queries(model, [q.text for q in toy.queries["test"]])
-    docs = teacher._doc_fn(model, None)(list(toy.docs))
+    docs = make_doc_fn(model)(list(toy.docs))
     every = queries @ docs.T
     every = every.toarray() if which == "sparse_model" else every
     np.testing.assert_allclose(found, every[pairs.query_row, pairs.doc_row], rtol=1e-5, atol=1e-6)
@@ -90,7 +90,7 @@ def test_candidates_of_the_model_and_of_a_run(sparse_model, toy, tmp_path):
     assert (query_row.tolist(), doc_row.tolist()) == ([0, 0], [3, 7])
     runs.write(tmp_path / "b.trec", {"dev0": {"d700": 2.0}})
     for origin, sentence in (
-        (str(tmp_path / "b.trec"), "names 1 documents that toy does not have: 'd700'"),
+        (str(tmp_path / "b.trec"), "names 1 documents that are not in toy: 'd700'"),
         ("bm52", "neither bm25 nor model nor a file"),
     ):
         with pytest.raises(InputError, match=sentence):
