@@ -61,7 +61,7 @@ def test_a_run_that_goes_on_reads_its_teacher_again_and_saves_only_the_student(t
 
 def test_mistakes(texts, teacher, tmp_path):
     other = config_of(texts, teacher=str(teacher))
-    other.tokenizer.vocab_size = 120
+    other.tokenizer.vocab_size = 30
     with pytest.raises(InputError, match="has another tokenizer than this run"):
         train(other, tmp_path / "a", progress=False)
     prefixed = taught(texts, teacher)
