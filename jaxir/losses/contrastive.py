@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from jaxir.checks import InputError, check_known, check_positive, check_same_shape
+from jaxir.losses.masked import logsumexp
 from jaxir.reduce import AxisName, ReduceFn, psum, reduce
 
 POSITIVES = ("soft_targets", "mean_log", "log_sum", "decoupled", "soft_targets_raw")
@@ -175,7 +176,7 @@ def _cross_entropy(s, labels, real, positives, eps, smoothing, *, axis, axis_nam
             other = real if smoothing == "all" else real & ~positive
             uniform = other / jnp.maximum(total(other.astype(s.dtype)), 1)
             target = (1 - eps) * target + eps * uniform
-        log_z = _logsumexp(s, real, axis, axis_name)
+        log_z = logsumexp(s, real, axis, axis_name)
         # sum_n t_n (log Z - s_n), not sum(t) log Z - sum(t s): the difference is taken between
         # numbers of like size first, which is exact where scores are large.
         value = total(jnp.where(real, target * (log_z - jnp.where(real, s, 0)), 0))
@@ -184,28 +185,14 @@ def _cross_entropy(s, labels, real, positives, eps, smoothing, *, axis, axis_nam
 
 
 def _log_sum(s, positive, real, total, axis, axis_name) -> Array:
-    return _logsumexp(s, real, axis, axis_name) - _logsumexp(s, positive, axis, axis_name)
+    return logsumexp(s, real, axis, axis_name) - logsumexp(s, positive, axis, axis_name)
 
 
 def _decoupled(s, positive, real, total, axis, axis_name) -> Array:
-    others = _logsumexp(s, real & ~positive, axis, axis_name)
+    others = logsumexp(s, real & ~positive, axis, axis_name)
     gap = others - jnp.where(positive, s, 0)  # -inf where a list has no negatives: softplus is then 0
     each = jnp.where(positive, jax.nn.softplus(gap), 0)
     return total(each) / _at_least_one(total(positive.astype(s.dtype)))
-
-
-def _logsumexp(s, real, axis, axis_name) -> Array:
-    """log sum e^s over the real entries; -inf with gradient 0 where there is none. Keeps ``axis``."""
-    low = jnp.finfo(s.dtype).min
-    top = jnp.max(jnp.where(real, jax.lax.stop_gradient(s), low), axis=axis, keepdims=True)
-    if axis_name is not None:
-        top = jax.lax.pmax(top, axis_name)
-    # Entries that are not real get exponent 0 before exp, so that neither they nor their gradient
-    # can overflow; a NaN or infinity in a real one is not hidden.
-    shifted = jnp.where(real, s - top, 0)
-    mass = psum(jnp.sum(jnp.where(real, jnp.exp(shifted), 0), axis=axis, keepdims=True), axis_name)
-    empty = mass == 0
-    return jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1, mass)) + top)
 
 
 def _at_least_one(x: Array) -> Array:

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from jaxir.checks import InputError, check_positive, check_same_shape
+from jaxir.checks import InputError, check_known, check_positive, check_same_shape
+from jaxir.losses.masked import log_softmax
 from jaxir.reduce import AxisName, ReduceFn, reduce
 
 
@@ -17,14 +18,21 @@ def margin_mse(
     teacher: Float[Array, "*batch n"],
     where: Bool[Array, "*batch n"] | None = None,
     weights: Float[Array, "*batch"] | None = None,
+    pairs: str = "list",
     reduce_fn: ReduceFn = jnp.mean,
     axis_name: AxisName = None,
 ) -> Float[Array, ...]:
-    r"""Margin-MSE: (1/|N|) sum_{n in N} ((s_0 - s_n) - (t_0 - t_n))^2, N = the real columns but 0.
+    r"""Margin-MSE: the student's margins between candidates against the teacher's. With e = s - t,
 
-    Column 0 is the positive by convention; ``labels`` are not read. Per-query constants in either
-    the scores or the teacher's change nothing. A list without a column 0 or without any other real
-    column is left out of the mean. The teacher gets no gradient.
+    - ``list``       (1/|N|) sum_{n in N} (e_0 - e_n)^2, N = the real columns but 0
+    - ``all_pairs``  (1/n^2) sum_{i, j} (e_i - e_j)^2 = 2 Var(e) over the n real columns, i = j among them
+
+    In ``list`` column 0 is the positive by convention; ``labels`` are not read. Per-query constants in either
+    the scores or the teacher's change nothing. A list without a pair to compare (of ``list``: without a
+    column 0) is left out of the mean. The teacher gets no gradient.
+
+    Raises:
+      InputError: shapes that differ, unknown ``pairs``.
 
     References: Hofstätter et al. 2020 (arXiv:2010.02666).
 
@@ -33,14 +41,20 @@ def margin_mse(
     9.0
     """
     check_same_shape(scores=scores, labels=labels, teacher=teacher, where=where)
+    check_known("pairs of margin_mse", pairs, ("list", "all_pairs"))
     real = jnp.ones(scores.shape, bool) if where is None else where
     # Where a slot is masked its score may be anything, NaN included: select before subtracting.
     error = jnp.where(real, scores - jax.lax.stop_gradient(teacher), 0)
-    pairs = real[..., 1:] & real[..., :1]
-    squares = jnp.where(pairs, jnp.square(error[..., :1] - error[..., 1:]), 0)
-    count = jnp.sum(pairs, axis=-1)
-    values = jnp.sum(squares, axis=-1) / jnp.maximum(count, 1)
-    return reduce(values, where=count > 0, weights=weights, reduce_fn=reduce_fn, axis_name=axis_name)
+    if pairs == "list":
+        others = real[..., 1:] & real[..., :1]
+        squares, count = jnp.square(error[..., :1] - error[..., 1:]), jnp.sum(others, axis=-1)
+        values, some = jnp.sum(jnp.where(others, squares, 0), axis=-1) / jnp.maximum(count, 1), count > 0
+    else:
+        count = jnp.sum(real, axis=-1, keepdims=True)
+        mean = jnp.sum(error, axis=-1, keepdims=True) / jnp.maximum(count, 1)
+        squares = jnp.where(real, jnp.square(error - mean), 0)
+        values, some = 2 * jnp.sum(squares, axis=-1) / jnp.maximum(count[..., 0], 1), count[..., 0] > 1
+    return reduce(values, where=some, weights=weights, reduce_fn=reduce_fn, axis_name=axis_name)
 
 
 def kl_divergence(
@@ -52,24 +66,33 @@ def kl_divergence(
     weights: Float[Array, "*batch"] | None = None,
     temperature: float | Float[Array, ""] = 1.0,
     teacher_temperature: float = 1.0,
+    direction: str = "forward",
     reduce_fn: ReduceFn = jnp.mean,
     axis_name: AxisName = None,
 ) -> Float[Array, ...]:
     r"""KL(p_t || p_s) = sum_n p_t log(p_t / p_s), p = softmax over the real candidates.
 
+    ``direction="reverse"`` is KL(p_s || p_t): the student may leave candidates of the teacher alone, but is
+    punished for mass where the teacher has none.
+
     p_s = softmax(scores / temperature), p_t = softmax(teacher / teacher_temperature). Mean over rows,
     without a factor temperature^2 (sentence-transformers multiplies by it). ``labels`` are not read.
     The teacher gets no gradient. 0 when both agree up to a constant per row.
+
+    Raises:
+      InputError: shapes that differ, a temperature that is not above 0, unknown ``direction``.
 
     References: Hinton et al. 2015 (arXiv:1503.02531).
     """
     check_same_shape(scores=scores, labels=labels, teacher=teacher, where=where)
     check_positive("temperature", temperature)
     check_positive("teacher_temperature", teacher_temperature)
+    check_known("direction of kl_divergence", direction, ("forward", "reverse"))
     real = jnp.ones(scores.shape, bool) if where is None else where
-    log_s = _log_softmax(scores / temperature, real)
-    log_t = _log_softmax(jax.lax.stop_gradient(teacher) / teacher_temperature, real)
-    values = jnp.sum(jnp.where(real, jnp.exp(log_t) * (log_t - log_s), 0), axis=-1)
+    log_s = log_softmax(scores / temperature, real)
+    log_t = log_softmax(jax.lax.stop_gradient(teacher) / teacher_temperature, real)
+    first, second = (log_t, log_s) if direction == "forward" else (log_s, log_t)
+    values = jnp.sum(jnp.where(real, jnp.exp(first) * (first - second), 0), axis=-1)
     return reduce(
         values,
         where=jnp.any(real, axis=-1),
@@ -113,10 +136,3 @@ def ensemble(
     most = jnp.max(jnp.where(real, teachers, -high), axis=-2, keepdims=True)
     each = jnp.where(real, (teachers - least) / (most - least + 1e-6), 0)
     return scale * jnp.mean(each, axis=-1)
-
-
-def _log_softmax(s: Array, real: Array) -> Array:
-    """Log-probabilities over the real entries; 0 in the others, so that no infinity meets a 0."""
-    low = jnp.finfo(s.dtype).min
-    log_p = jax.nn.log_softmax(jnp.where(real, s, low), axis=-1)
-    return jnp.where(real, log_p, 0)

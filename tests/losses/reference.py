@@ -53,16 +53,21 @@ def softmax(s, y, where, positives="soft_targets", label_smoothing=0.0, smoothin
     return sum(t * (log_z - s[i]) for i, t in target.items())
 
 
-def margin_mse(s, y, where, teacher):
+def margin_mse(s, y, where, teacher, pairs="list"):
+    if pairs == "all_pairs":
+        e = [a - b for a, b, k in zip(s, teacher, where) if k]
+        return sum((a - b) ** 2 for a in e for b in e) / len(e) ** 2 if len(e) > 1 else None
     others = [n for n in range(1, len(s)) if where[n]]
     if not where[0] or not others:
         return None
     return sum(((s[0] - s[n]) - (teacher[0] - teacher[n])) ** 2 for n in others) / len(others)
 
 
-def kl_divergence(s, y, where, teacher, temperature=1.0, teacher_temperature=1.0):
+def kl_divergence(s, y, where, teacher, temperature=1.0, teacher_temperature=1.0, direction="forward"):
     s = [x / temperature for x in s]
     t = [x / teacher_temperature for x in teacher]
+    if direction == "reverse":
+        s, t = t, s
     zs, zt = _log_z(s, where), _log_z(t, where)
     return sum(math.exp(t[i] - zt) * ((t[i] - zt) - (s[i] - zs)) for i in range(len(s)) if where[i])
 
@@ -82,6 +87,161 @@ def sparsemax_loss(s, y, where):
     q = [x / sum(y) for x in y]
     p = sparsemax(s)
     return sum((z - x) ** 2 - (z - a) ** 2 for z, x, a in zip(s, q, p)) / 2
+
+
+# -- losses of lists' orders
+
+
+def _others(s, where, i):
+    return [j for j in range(len(s)) if where[j] and j != i]
+
+
+def _falling(y, where):
+    """The real items by falling label, ties as they stand."""
+    return sorted((i for i in range(len(y)) if where[i]), key=lambda i: -y[i])
+
+
+def _pairs(y, where):
+    real = [i for i in range(len(y)) if where[i]]
+    return [(i, j) for i in real for j in real if y[i] > y[j]]
+
+
+def _softplus(x):
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def _smooth_rank(s, where, i, ranks, temperature):
+    if ranks == "bound":
+        return 1 + sum(max(0.0, 1 + s[j] - s[i]) for j in _others(s, where, i))
+    return 1 + sum(1 / (1 + math.exp((s[i] - s[j]) / temperature)) for j in _others(s, where, i))
+
+
+def approx_ndcg(s, y, where, ranks="approx", temperature=1.0):
+    real = [i for i in range(len(s)) if where[i]]
+    ideal = sum((2 ** y[i] - 1) / math.log2(2 + k) for k, i in enumerate(_falling(y, where)))
+    gain = lambda i: (2 ** y[i] - 1) / math.log2(1 + _smooth_rank(s, where, i, ranks, temperature))
+    return -sum(gain(i) for i in real) / ideal if ideal else 0.0
+
+
+def approx_mrr(s, y, where, ranks="approx", temperature=1.0):
+    positives = [i for i in range(len(s)) if where[i] and y[i] > 0]
+    return -max((1 / _smooth_rank(s, where, i, ranks, temperature) for i in positives), default=0.0)
+
+
+def list_mle(s, y, where):
+    if not _pairs(y, where):
+        return 0.0
+    order, total = _falling(y, where), 0.0
+    for k, i in enumerate(order):
+        total += _log_z(s, [j in order[k:] for j in range(len(s))]) - s[i]
+    return total
+
+
+def weighted_ranknet(s, y, where, over_pairs="mean"):
+    pairs = _pairs(y, where)
+    rank = lambda i: 1 + sum(j == i for _, j in pairs)
+    total = sum(_softplus(s[j] - s[i]) / (rank(i) + rank(j)) for i, j in pairs)
+    return total / (max(len(pairs), 1) if over_pairs == "mean" else 1)
+
+
+def ranklist(s, y, where, form="logsumexp", margin=0.0, skips="all"):
+    order, total = _falling(y, where), 0.0
+    for a, i in enumerate(order):
+        below = [j for b, j in enumerate(order[a + 1 :], 1) if y[i] > y[j] and y[i] - y[j] >= margin
+                 and (skips == "all" or b in (1, 2, 4, 8))]  # fmt: skip
+        if form == "exact":
+            total += sum(_softplus(s[j] - s[i]) for j in below)
+        elif below:
+            total += math.log(1 + sum(math.exp(s[j] - s[i]) for j in below))
+    return total
+
+
+def groco(s, y, where, negatives=10, steepness=1.0):
+    """By the product of the network's matrices."""
+    v = sorted(s[i] for i in range(len(s)) if where[i] and y[i] <= 0)[-negatives:]
+    lower = len(v)
+    v += sorted(s[i] for i in range(len(s)) if where[i] and y[i] > 0)
+    ends, start = np.eye(len(v)), lower
+    for layer in range(len(v)):
+        swap = np.eye(len(v))
+        for a in range(layer % 2, len(v) - 1, 2):
+            stay = 0.5 + math.atan(steepness * (v[a + 1] - v[a])) / math.pi
+            swap[a : a + 2, a : a + 2] = [[stay, 1 - stay], [1 - stay, stay]]
+        v, ends = swap @ v, ends @ swap
+    u = ends[:, start:].sum(-1)
+    right = [p if i >= start else 1 - p for i, p in enumerate(u)]
+    return -sum(math.log(p) for p in right) / len(right)
+
+
+def wasserstein_1d(s, y, where):
+    if not any(k and x > 0 for x, k in zip(y, where)):
+        return 0.0
+    zs, zy = _log_z(s, where), _log_z(y, where)
+    total = moved = 0.0
+    for i in _falling(y, where):
+        moved += math.exp(s[i] - zs) - math.exp(y[i] - zy)
+        total += abs(moved)
+    return total
+
+
+def soft_topk(s, k, steepness):
+    """Of real candidates, by halving an interval until nothing changes."""
+    if len(s) <= k:
+        return [1.0] * len(s)
+    low, high = -max(s) - 100 / steepness, -min(s) + 100 / steepness
+    p = lambda t: [1 / (1 + math.exp(-steepness * (x + t))) for x in s]
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(p(middle)) < k else (low, middle)
+    return p(low)
+
+
+def soft_topk_loss(s, y, where, k=5, steepness=2.0):
+    real = [i for i in range(len(s)) if where[i]]
+    p = dict(zip(real, soft_topk([s[i] for i in real], k, steepness)))
+    positives = [i for i in real if y[i] > 0]
+    return -sum(math.log(p[i]) for i in positives) / max(len(positives), 1)
+
+
+def rank_aware_nll(s, y, where):
+    real = [i for i in range(len(s)) if where[i]]
+    return sum(-s[i] * (1 + (1 / math.log2(y[i] + 1) if y[i] else 0)) for i in real) / len(real)
+
+
+def robust_softmax(s, y, where, base_temperature=1.0, adaptive=True, rigidity=2.0, margin=0.0):
+    real = [i for i in range(len(s)) if where[i]]
+    total = sum(y[i] for i in real)
+    if not total:
+        return 0.0
+    d = [s[i] + margin * (y[i] == 0) - sum(y[j] * s[j] for j in real) / total for i in real]
+    n, own, pull = len(real), base_temperature, 0.0
+    log_z = lambda t: _log_z([x / t for x in d], [True] * n)
+    if adaptive and n > 1:
+        for _ in range(1000):
+            p = [math.exp(x / own - log_z(own)) for x in d]
+            own = base_temperature * (1 - sum(q * math.log(n * q) for q in p) / (rigidity * math.log(n)))
+        pull = rigidity * math.log(n) / (2 * base_temperature) * (own - base_temperature) ** 2
+    return own * (log_z(own) - math.log(n)) - pull
+
+
+def log_cosh(s, y, where, teacher, knee=2.0):
+    real = [i for i in range(len(s)) if where[i]]
+    return knee**2 * sum(math.log(math.cosh((s[i] - teacher[i]) / (2 * knee))) for i in real)
+
+
+def in_batch_margin_mse(s, y, where, teacher, group=1):
+    real = [i for i in range(len(s)) if where[i]]
+    p = max(real, key=lambda i: y[i])
+    others = [i for i in real if i // group != p // group]
+    if not others:
+        return None
+    e = [a - b for a, b in zip(s, teacher)]
+    return sum((e[p] - e[i]) ** 2 for i in others) / len(others) if y[p] > 0 else 0.0
+
+
+def ranking_accuracy(s, y, where):
+    pairs = _pairs(y, where)
+    return sum(s[i] >= s[j] for i, j in pairs) / len(pairs) if pairs else None
 
 
 # Of a regulariser: the value of one group of real rows; `slots` takes them together.
@@ -159,6 +319,23 @@ LISTS = [
         teacher=True,
     ),
     Case("sparsemax_loss", losses.sparsemax_loss, sparsemax_loss),
+    Case("margin_mse-all", losses.margin_mse, margin_mse, {"pairs": "all_pairs"}, teacher=True),
+    Case("kl-reverse", losses.kl_divergence, kl_divergence, {"direction": "reverse"}, teacher=True),
+    Case("approx_ndcg", losses.approx_ndcg, approx_ndcg, {"temperature": 0.5}),
+    Case("approx_mrr", losses.approx_mrr, approx_mrr, {"ranks": "bound"}),
+    Case("list_mle", losses.list_mle, list_mle),
+    Case("weighted_ranknet", losses.weighted_ranknet, weighted_ranknet),
+    Case("ranklist", losses.ranklist, ranklist),
+    Case("ranklist-exact", losses.ranklist, ranklist, {"form": "exact", "margin": 2.0, "skips": "doubling"}),
+    Case("groco", losses.groco, groco, {"negatives": 2, "steepness": 0.8}),
+    Case("wasserstein_1d", losses.wasserstein_1d, wasserstein_1d),
+    Case("soft_topk_loss", losses.soft_topk_loss, soft_topk_loss, {"k": 2}),
+    Case("rank_aware_nll", losses.rank_aware_nll, rank_aware_nll),
+    Case("robust-ldr", losses.robust_softmax, robust_softmax, {"adaptive": False, "base_temperature": 0.7}),
+    Case("robust-aldr", losses.robust_softmax, robust_softmax, {"margin": 0.3}),
+    Case("log_cosh", losses.log_cosh, log_cosh, teacher=True),
+    Case("in_batch_margin_mse", losses.in_batch_margin_mse, in_batch_margin_mse, teacher=True),
+    Case("ranking_accuracy", losses.ranking_accuracy, ranking_accuracy),
 ]
 IDF, DF = (0.5, 1.0, 0.0, 2.0, 3.0), (0.0, 0.02, 0.1, 0.3, 1.0)  # of the 5 dimensions of random_rows
 
@@ -190,10 +367,15 @@ REGULARISERS = [
     regulariser("df_flops", "mean_over_slots", {"df": DF}, alpha=0.2, beta=3.0),
 ]
 # Losses of a whole matrix have their own tests; schedules are functions of the step.
-MATRICES = {"symmetric_softmax"}
+MATRICES = {"symmetric_softmax", "wasserstein"}
+# What draws samples: test_policy_gradient.py holds it against the enumeration of all rankings.
+SAMPLED = {"pl_policy_gradient"}
 SCHEDULES = {"linear_ramp", "quadratic_ramp"}
 # Parts of losses.
-PARTS = {"df_weight", "ensemble", "sparsemax"}
+PARTS = {
+    *("approx_ranks", "bound_ranks", "gumbel_scores", "soft_topk", "token_ranks"),
+    *("df_weight", "ensemble", "sparsemax"),
+}
 
 
 def random_lists(seed=0, b=8, n=6, grades=4):

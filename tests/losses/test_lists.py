@@ -13,10 +13,12 @@ from jax.sharding import PartitionSpec as P
 from jaxir import losses
 from jaxir.checks import InputError
 
-from .reference import LISTS, MATRICES, PARTS, REGULARISERS, SCHEDULES, random_lists
+from .reference import LISTS, MATRICES, PARTS, REGULARISERS, SAMPLED, SCHEDULES, random_lists
 
 cases = pytest.mark.parametrize("case", LISTS, ids=str)
 NAMES = {case.name: case for case in LISTS}
+# All end in the same reduction: these over each number of devices, the others over one, their programs cost.
+FEW = {name: case for name, case in NAMES.items() if case.loss in (losses.softmax, losses.kl_divergence)}
 
 
 def call(case, scores, labels, where, teacher, **more):
@@ -47,7 +49,7 @@ def arrays(dtype=jnp.float32, **kw):
 
 def test_every_public_loss_is_covered():
     covered = {c.loss.__name__ for c in LISTS} | {c.name.partition("-")[0] for c in REGULARISERS}
-    assert set(losses.__all__) == covered | MATRICES | SCHEDULES | PARTS
+    assert set(losses.__all__) == covered | MATRICES | SAMPLED | SCHEDULES | PARTS
 
 
 @functools.cache
@@ -133,12 +135,13 @@ def test_weights_reductions_transformations_and_batch_axes(case):
     np.testing.assert_allclose(got["sum"], jnp.sum(each), rtol=1e-5)
     np.testing.assert_allclose(got["mapped"], each, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got["folded"], value, rtol=1e-6)
-    np.testing.assert_allclose(fn(*data), value, rtol=1e-6)  # without jit
+    if case.name in FEW:
+        np.testing.assert_allclose(fn(*data), value, rtol=1e-6)  # without jit
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_value_and_gradient_do_not_depend_on_the_number_of_devices(devices):
-    """All cases in one program."""
+    """Many cases in one program."""
     s, *rest = arrays()
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 
@@ -146,7 +149,8 @@ def test_value_and_gradient_do_not_depend_on_the_number_of_devices(devices):
         f = lambda *a: call(case, *a, axis_name="data")
         return jax.shard_map(f, mesh=mesh, in_specs=P("data"), out_specs=P())(x, *rest)
 
-    grads = {n: jax.value_and_grad(functools.partial(sharded, c)) for n, c in NAMES.items()}
+    chosen = NAMES if devices == 4 else FEW
+    grads = {n: jax.value_and_grad(functools.partial(sharded, c)) for n, c in chosen.items()}
     for name, (value, gradient) in jax.jit(lambda x: {n: fn(x) for n, fn in grads.items()})(s).items():
         one, one_gradient, _ = compiled(name)(s, *rest)
         np.testing.assert_allclose(value, one, rtol=1e-5, err_msg=name)
@@ -156,9 +160,9 @@ def test_value_and_gradient_do_not_depend_on_the_number_of_devices(devices):
 def test_under_vmap_and_pmap_with_an_axis_name():
     data = arrays()
     shards = [x.reshape(4, 2, -1) for x in data]
-    f = lambda *a: {n: call(c, *a, axis_name="data") for n, c in NAMES.items()}
+    f = lambda *a: {n: call(c, *a, axis_name="data") for n, c in FEW.items()}
     mapped = jax.jit(jax.vmap(f, axis_name="data"))(*shards), jax.pmap(f, axis_name="data")(*shards)
-    for name in NAMES:
+    for name in FEW:
         for found in mapped:
             np.testing.assert_allclose(found[name], compiled(name)(*data)[0], rtol=1e-5, err_msg=name)
 

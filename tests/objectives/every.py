@@ -41,6 +41,9 @@ TERMS = {
     "listed": dict(fn="jaxir.losses:softmax", on="listed", temperature=0.5, weight=0.2),
     "margin_mse": dict(fn="jaxir.losses:margin_mse", on="listed", weight=0.1),
     "kl_divergence": dict(fn="jaxir.losses:kl_divergence", on="listed", weight=0.4),
+    "policy": dict(
+        fn="jaxir.losses:pl_policy_gradient", on="listed", samples=3, cutoff=2, temperature=0.3, weight=0.5
+    ),
     "sparsemax_loss": dict(fn="jaxir.losses:sparsemax_loss", on="in_batch", temperature=0.4, weight=0.5),
     "ensemble": dict(
         fn="jaxir.losses:kl_divergence", on="listed", ensemble=dict(scale=5.0), columns=(3, 40), weight=0.2
@@ -66,10 +69,33 @@ TERMS = {
         memory=dict(fn="jaxir.objectives:running_df", decay=0.9),
     ),
 }  # fmt: skip
+# Those that all end in the same reduction over lists: on one mesh only, their programs cost seconds.
+LISTED = {
+    name: dict(fn=f"jaxir.losses:{name}", on="listed", weight=0.3, **options)
+    for name, options in {
+        "approx_ndcg": dict(temperature=0.5, samples=2),
+        "approx_mrr": dict(ranks="bound"),
+        "list_mle": {},
+        "weighted_ranknet": dict(over_pairs="sum"),
+        "ranklist": {},
+        "groco": {},
+        "soft_topk_loss": dict(k=1),
+        "rank_aware_nll": {},
+        "robust_softmax": {},
+        "log_cosh": {},
+        "in_batch_margin_mse": {},
+        "ranking_accuracy": {},
+        "wasserstein": {},
+        "wasserstein_1d": {},
+    }.items()
+}
 # What terms take and no config can hold.
 ARRAYS = {"idf": np.linspace(0.5, 4, toy.DIM, dtype=np.float32)}
 # Not losses but parts of them.
-PARTS = {"df_weight", "ensemble", "sparsemax"}
+PARTS = {
+    *("approx_ranks", "bound_ranks", "gumbel_scores", "soft_topk", "token_ranks"),
+    *("df_weight", "ensemble", "sparsemax"),
+}
 
 LAYERS = 3
 SIZES = ((1, 16), (3, toy.DIM))
@@ -120,7 +146,7 @@ def layered():
 
 def named() -> set[str]:
     """The public names of jaxir.losses that the terms use."""
-    found = {term["fn"] for term in TERMS.values()}
+    found = {term["fn"] for term in (TERMS | LISTED).values()}
     found |= {term["weight"]["fn"] for term in TERMS.values() if isinstance(term["weight"], dict)}
     return {name.partition(":")[2] for name in found}
 

@@ -22,8 +22,8 @@ def test_every_public_loss_is_a_term():
     assert not missing()
 
 
-def value_and_gradients(mesh=None, chunk=None):
-    encoder, objective = every.encoder(), combine(TERMS, arrays=every.ARRAYS)
+def value_and_gradients(mesh=None, chunk=None, terms=None):
+    encoder, objective = every.encoder(), combine(terms or TERMS, arrays=every.ARRAYS)
     params = {"encoder": encoder.init(jax.random.key(0)), "objective": objective.init(jax.random.key(0))}
     if chunk:
         encoder = chunked(encoder, chunk, devices=1 if mesh is None else mesh.size)
@@ -37,9 +37,9 @@ def on_one_device():
     return value_and_gradients()
 
 
-def check(found):
+def check(found, expected=None):
     (value, metrics), gradients = found
-    (one, one_metrics), one_gradients = on_one_device()
+    (one, one_metrics), one_gradients = expected or on_one_device()
     np.testing.assert_allclose(value, one, rtol=1e-5)
     assert metrics.keys() == one_metrics.keys()
     for name in metrics:
@@ -57,3 +57,7 @@ def test_value_metrics_and_gradients_do_not_depend_on_the_mesh(shape):
 @pytest.mark.parametrize(("shape", "chunk"), [(None, 5), ((2, 4), 1)], ids=str)
 def test_chunks_change_nothing(shape, chunk):
     check(value_and_gradients(shape and make_mesh(*shape), chunk))
+
+
+def test_losses_of_lists_on_a_mesh():
+    check(value_and_gradients(make_mesh(2, 4), terms=every.LISTED), value_and_gradients(terms=every.LISTED))
