@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,12 +19,12 @@ from jaxir.checks import InputError
 from jaxir.data.pairs import Joiner
 from jaxir.data.prepared import Prepared
 from jaxir.data.ragged import Ragged
-from jaxir.files import PathLike, fingerprint
+from jaxir.files import PathLike, fingerprint, read_json, write_json
 from jaxir.retrieval import encode
 from jaxir.retrieval.encode_fn import make_score_fn
 from jaxir.retrieval.mining_origins import products
 from jaxir.retrieval.model import encode_queries, make_doc_fn, settings
-from jaxir.retrieval.shards import Shards
+from jaxir.retrieval.vectors import save_array
 
 SHARD_PAIRS = {"cpu": 2048, "other": 1 << 14}
 """Pairs that a cross-encoder scores before they are written: sorted by length, they share batches."""
@@ -74,33 +76,34 @@ def score_pairs(
     asked, at = np.unique(query_row, return_inverse=True)
     texts = [query.text for query in prepared.queries[split].rows(asked.tolist())]
     order = np.arange(len(at)) if cross else np.argsort(doc_row, kind="stable")
-    shards = None
+    kept = None
     if out is not None:
         how = [settings(model, side, part) for side in ("query", "doc")]
         pairs = [fingerprint(x.tolist()) for x in (query_row, doc_row)]
         key = fingerprint(model.fingerprint, prepared.fingerprint, split, how, pairs)
-        shards = Shards(out, key=key, n=len(order), part=name)
-    values, done = np.empty(len(order), np.float32), 0
-    if shards is not None and shards.done:
-        for start, saved, _ in shards.read():
-            values[start : start + len(saved)] = saved[:, 0]
-        done = shards.done
+        kept = _Kept(_place(out, name), key)
+    blocks = list(_blocks(doc_row[order], cross))
+    values, left = np.empty(len(order), np.float32), []
+    for block in blocks:
+        found = None if kept is None else kept.read(block)
+        if found is None:
+            left.append(block)
+        else:
+            values[block] = found
+    done = len(order) - sum(block.stop - block.start for block in left)
     with tqdm(
         total=len(order), initial=done, desc=desc, unit=" pairs", disable=desc is None, mininterval=0.5
     ) as bar:
-        if done < len(order):
+        if left:
             make = _by_reading if cross else _by_products
             score = make(model, prepared, texts, part, mesh, desc)
-            for block in _blocks(doc_row[order], cross):
-                if block.start < done:
-                    continue
+            for block in left:
                 mine = order[block]
                 found = score(at[mine], doc_row[mine], lambda pairs, tokens: bar.update(pairs))
                 _check(found, mine, texts, at)
                 values[block] = found
-                if shards is not None:
-                    # A pair has no id of its own: its place is its name.
-                    shards.write(block.start, found[:, None], np.zeros(len(found), "S1"))
+                if kept is not None:
+                    kept.write(block, found)
             if cross:
                 score.warn()
     scores = np.empty(len(order), np.float32)
@@ -110,7 +113,35 @@ def score_pairs(
 
 def forget(out: PathLike, name: str = "scores") -> None:
     """Removes what :func:`score_pairs` keeps beside ``out``."""
-    shutil.rmtree(Shards.place(out, name), ignore_errors=True)
+    shutil.rmtree(_place(out, name), ignore_errors=True)
+
+
+def _place(out: PathLike, name: str) -> pathlib.Path:
+    out = pathlib.Path(out)
+    return out.with_name(f".{out.name}.partial.{name}")
+
+
+class _Kept:
+    """Scores of whole shards, a file for each; of another ``key`` they are dropped."""
+
+    def __init__(self, path: pathlib.Path, key: str) -> None:
+        self._path, facts = path, path / "scores.json"
+        if not facts.is_file() or read_json(facts) != {"key": key}:
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+            write_json(facts, {"key": key})
+
+    def read(self, block: slice) -> np.ndarray | None:
+        file = self._file(block)
+        return np.load(file, allow_pickle=False) if file.is_file() else None
+
+    def write(self, block: slice, scores: np.ndarray) -> None:
+        work = self._file(block).with_suffix(".tmp")
+        save_array(work, scores)
+        os.replace(work, self._file(block))  # a kill leaves no half of it
+
+    def _file(self, block: slice) -> pathlib.Path:
+        return self._path / f"{block.start:012}-{block.stop:012}.npy"
 
 
 def _blocks(docs: np.ndarray, cross: bool) -> Iterator[slice]:

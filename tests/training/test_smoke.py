@@ -15,7 +15,7 @@ ALIKE = ("inference_free", "l0", "df_flops", "decoder_splade", "dense:static", "
     [
         *("quickstart:smoke", "dense:smoke", "dense:static,smoke", "finetune:lora,smoke", "pod:smoke"),
         *("splade:sum,smoke", "inference_free:smoke", "l0:smoke", "df_flops:smoke", "hybrid:smoke"),
-        *("decoder_splade:smoke", "matryoshka:sparse,smoke", "starbucks:smoke"),
+        *("decoder_splade:smoke", "matryoshka:sparse,smoke", "starbucks:smoke", "cross_encoder:pg,smoke"),
     ],
 )
 def test_every_shipped_config_has_a_smoke_variant_that_runs(name, tmp_path, texts, published_bert):
@@ -36,6 +36,6 @@ def test_the_list_of_smoke_runs_is_complete(root):
         {"quickstart", "dense", "finetune", "pod", "matryoshka", "starbucks"},
         {"inference_free", "l0", "df_flops", "hybrid"},
     )
-    of_tokens = {"smae"}  # in test_pretraining.py
+    of_tokens, of_pairs = {"smae"}, {"cross_encoder"}  # smae in test_pretraining.py
     of_terms |= {"splade", "splade_doc", "decoder_splade"}  # splade_doc is what df_flops begins with
-    assert shipped == of_vectors | of_terms | of_tokens, "a new config needs its smoke run above"
+    assert shipped == of_vectors | of_terms | of_tokens | of_pairs, "a new config needs its smoke run above"
