@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxir.checks import InputError, check_known
 from jaxir.data.listed import JUDGEMENTS, Candidates, judged, read_candidates
-from jaxir.data.mixture import Files, draw, mixed, parse_files
+from jaxir.data.mixture import Files, check_teachers, draw, mixed, parse_files
 from jaxir.data.prepared import Prepared, QrelTable
 from jaxir.data.ragged import positions
 
@@ -163,7 +163,7 @@ def build_examples(
     known = judged(table, table.relevance > 0, queries)
     if not len(known.doc_row):
         raise InputError(f"{prepared.name} has no relevant document in its split {split!r}")
-    owner, candidates, teacher = known.owner, None, None
+    candidates, teacher = None, None
     if negatives_file is not None:
         files = parse_files(negatives_file)
         found = [
@@ -172,17 +172,20 @@ def build_examples(
             else _without_file(prepared, table, one.file, known)
             for one in files
         ]
+        check_teachers(found)
+        docs = len(prepared.docs)
         scored = [(one.file, each) for one, each in zip(files, found) if each.score is not None]
         lists = [
-            _without(each, known, len(prepared.docs)) if one.is_file else each
+            _without(each, known, docs) if one.is_file else _scored(each, scored, docs)
             for one, each in zip(files, found)
+            if one.weight
         ]
-        candidates = mixed(lists, [one.weight for one in files])
-        teacher = _teacher_of_positives(scored, known, owner, prepared, split) if scored else None
+        candidates = mixed(lists, [one.weight for one in files if one.weight])
+        teacher = _teacher_of_positives(scored, known, prepared, split) if scored else None
     elif listed:
         candidates = _without_file(prepared, table, listed_from, known)
     asked = np.flatnonzero(np.diff(known.starts)) if one_per == "query" else None
-    return Examples(owner, known.doc_row, known.label, teacher, known, candidates, listed, asked)
+    return Examples(known.owner, known.doc_row, known.label, teacher, known, candidates, listed, asked)
 
 
 def _without_file(prepared: Prepared, table: QrelTable, listed_from: str, known: Candidates) -> Candidates:
@@ -206,27 +209,40 @@ def _without(found: Candidates, known: Candidates, docs: int) -> Candidates:
     return found.where(~np.isin(_pair(found.owner, found.doc_row, docs), positive))
 
 
-def _teacher_of_positives(
-    scored: Sequence[tuple[str, Candidates]],
-    known: Candidates,
-    owner: np.ndarray,
-    prepared: Prepared,
-    split: str,
-) -> np.ndarray:
-    """The score of each positive in the first file that has it."""
-    docs, path = len(prepared.docs), " and ".join(file for file, _ in scored)
+def _scored(found: Candidates, scored: Sequence[tuple[str, Candidates]], docs: int) -> Candidates:
+    """The candidates with the scores that files have of them."""
+    return found._replace(score=_scores_of(found, scored, docs)[0]) if scored else found
+
+
+def _scores_of(
+    wanted: Candidates, scored: Sequence[tuple[str, Candidates]], docs: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each entry's score in the first file that names it, NaN where none does; and whether none does."""
     pairs = np.concatenate([_pair(found.owner, found.doc_row, docs) for _, found in scored])
     scores = np.concatenate([found.score for _, found in scored])
+    if not len(pairs):
+        pairs, scores = np.full(1, -1), np.full((1, *scores.shape[1:]), np.nan, np.float32)
     order = np.argsort(pairs, kind="stable")
-    wanted = _pair(owner, known.doc_row, docs)
-    at = np.minimum(np.searchsorted(pairs[order], wanted), max(len(pairs) - 1, 0))
-    missing = (pairs[order][at] != wanted) if len(pairs) else np.ones(len(wanted), bool)
+    asked = _pair(wanted.owner, wanted.doc_row, docs)
+    at = order[np.minimum(np.searchsorted(pairs[order], asked), len(pairs) - 1)]
+    missing = pairs[at] != asked
+    values = scores[at]
+    values[missing] = np.nan
+    return values, missing
+
+
+def _teacher_of_positives(
+    scored: Sequence[tuple[str, Candidates]], known: Candidates, prepared: Prepared, split: str
+) -> np.ndarray:
+    """The score of each positive."""
+    values, missing = _scores_of(known, scored, len(prepared.docs))
     if missing.any():
         first = int(np.argmax(missing))
-        query = prepared.queries[split][int(owner[first])].query_id
+        query = prepared.queries[split][int(known.owner[first])].query_id
         doc = prepared.docs[int(known.doc_row[first])].doc_id
         raise InputError(
-            f"{path} has scores, but none for {int(missing.sum())} of {len(wanted)} positives (such as "
-            f"query {query!r} and document {doc!r}): add the positives to doc_ids, or leave scores out"
+            f"{' and '.join(file for file, _ in scored)} has scores, but none for {int(missing.sum())} of "
+            f"{len(missing)} positives (such as query {query!r} and document {doc!r}): add the positives to "
+            "doc_ids, or leave scores out"
         )
-    return scores[order][at]
+    return values

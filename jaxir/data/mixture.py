@@ -18,7 +18,7 @@ class NegativesFile(NamedTuple):
     """One list of a mixture."""
 
     file: str  # a path, or a value of ``listed_from``
-    weight: float
+    weight: float  # 0: only its scores are read
 
     @property
     def is_file(self) -> bool:
@@ -36,13 +36,17 @@ def parse_files(files: Files) -> tuple[NegativesFile, ...]:
     [('bm25.jsonl', 2.0), ('judged', 1.0), ('dense.jsonl', 1.0)]
 
     Raises:
-      InputError: none, an entry of another form, a weight that is not above 0, or a file twice.
+      InputError: none, an entry of another form, a weight below 0 or none above it, or a file twice.
     """
     if isinstance(files, (str, pathlib.PurePath)):
         return (NegativesFile(str(files), 1.0),)
     found = tuple(_parsed(files))
     if not found:
         raise InputError("no negatives file is named: give at least one, or none of the settings")
+    if not any(one.weight for one in found):
+        raise InputError(
+            "all negatives files have weight 0, which reads only their scores: nothing is listed"
+        )
     twice = [one.file for i, one in enumerate(found) if one.file in [o.file for o in found[:i]]]
     if twice:
         raise InputError(f"{twice[0]} is named twice among the negatives files: give it a larger weight")
@@ -63,8 +67,8 @@ def _parsed(files: Sequence[Any]) -> Iterator[NegativesFile]:
                 "dict(file=path, weight=1.0)"
             )
         weight = one.get("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
-            raise InputError(f"the weight of {one['file']} is {weight!r}, it must be a number above 0")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise InputError(f"the weight of {one['file']} is {weight!r}, it must be a number of at least 0")
         yield NegativesFile(str(one["file"]), float(weight))
 
 
@@ -78,15 +82,17 @@ def describe_files(files: Files | None) -> Any:
 
 
 def mixed(parts: Sequence[Candidates], weights: Sequence[float]) -> Candidates:
-    """The entries of all parts, each with the number of its part; a part without scores has NaN for them."""
+    """The entries of all parts, each with the number of its part; a part without scores has NaN for them.
+
+    Raises:
+      InputError: scores of different numbers of teachers.
+    """
+    check_teachers(parts)
     if len(parts) == 1:
         return parts[0]
-    shapes = {part.score.shape[1:] for part in parts if part.score is not None}
     score = None
-    if shapes:
-        if len(shapes) > 1:
-            raise InputError("the negatives files of a mixture have scores of different numbers of teachers")
-        shape = next(iter(shapes))
+    shape = next((part.score.shape[1:] for part in parts if part.score is not None), None)
+    if shape is not None:
         unknown = lambda part: np.full((len(part.doc_row), *shape), np.nan, np.float32)
         score = np.concatenate([unknown(p) if p.score is None else p.score for p in parts])
     together = Candidates.of(
@@ -98,6 +104,12 @@ def mixed(parts: Sequence[Candidates], weights: Sequence[float]) -> Candidates:
         np.repeat(np.arange(len(parts)), [len(part.doc_row) for part in parts]),
     )
     return together._replace(weights=tuple(weights))
+
+
+def check_teachers(parts: Sequence[Candidates]) -> None:
+    """Raises an InputError unless all parts that have scores have those of as many teachers."""
+    if len({part.score.shape[1:] for part in parts if part.score is not None}) > 1:
+        raise InputError("the negatives files of a mixture have scores of different numbers of teachers")
 
 
 def draw(

@@ -62,8 +62,13 @@ def test_judged_documents_in_a_mixture(toy, files):
         grades = dict(zip(docs[where].tolist(), labels[where].tolist()))
         assert grades == {q: 1, q + 1: 2, q + 2: 0, q + 3: 0, 33: 0, 34: 0, 35: 0, 36: 0}
         known = {d: t for d, t in zip(docs[where].tolist(), teacher[where].tolist()) if np.isfinite(t)}
-        assert known == {33: 33, 35: 35, 36: 36, docs[0]: 2.5 if docs[0] == q else 3.5}
+        assert known == {33: 33, 35: 35, 36: 36, q: 2.5, q + 1: 3.5}
         assert (teacher[~where] == 0).all()
+    # Weight 0: the file is there for its scores alone.
+    scores_only = ["judged", (files[1], 0)]
+    (listing,) = listings(build_examples(toy, "train", listed=5, negatives_file=scores_only), 1)
+    assert (listing.where.sum(axis=1) == 4).all()
+    assert (np.isfinite(listing.teacher) == ((listing.labels > 0) | ~listing.where)).all()
 
 
 def test_one_example_per_query(toy):
@@ -93,7 +98,8 @@ def test_a_batch_of_a_mixture_is_a_function_of_seed_and_step(toy, files, tokeniz
     ("given", "text"),
     [
         ([], "no negatives file is named"),
-        ([("a.jsonl", 0)], "the weight of a.jsonl is 0, it must be a number above 0"),
+        ([("a.jsonl", -1)], "the weight of a.jsonl is -1, it must be a number of at least 0"),
+        ([("a.jsonl", 0)], "all negatives files have weight 0"),
         ([("a.jsonl", "2")], "the weight of a.jsonl is '2'"),
         ([dict(path="a.jsonl")], "is no negatives file: expected a path"),
         (["a.jsonl", ("a.jsonl", 2)], "a.jsonl is named twice"),
@@ -113,4 +119,4 @@ def test_scores_of_different_numbers_of_teachers(toy, files, tmp_path):
     row = {"query_id": "toy-q0", "doc_ids": ["toy-d9"], "scores": [[1], [2]]}
     (tmp_path / "two.jsonl").write_text(json.dumps(row))
     with pytest.raises(InputError, match="different numbers of teachers"):
-        build_examples(toy, "train", listed=1, negatives_file=[files[1], tmp_path / "two.jsonl"])
+        build_examples(toy, "train", listed=1, negatives_file=["judged", files[1], tmp_path / "two.jsonl"])
