@@ -68,6 +68,8 @@ def _belongs_to(target: Any, allow: Sequence[str]) -> bool:
 def bind(spec: Mapping[str, Any] | str | Callable[..., Any], *, allow: Allow = None) -> Any:
     """``dict(fn="module:name", a=1)`` -> ``functools.partial(name, a=1)``; nested specs are built.
 
+    An argument that is to be a function itself is ``dict(function="module:name", b=2)``, which is not called.
+
     Keyword names are checked against the function's signature, with the nearest one suggested.
 
     >>> bind(dict(fn="jaxir.reduce:masked_mean", axis_name=None)).keywords
@@ -100,6 +102,10 @@ def is_spec(value: Any) -> bool:
 def _built(value: Any, allow: Allow) -> Any:
     if is_spec(value):
         return build(value, allow=allow)
+    if isinstance(value, Mapping) and "function" in value:
+        return bind(
+            {"fn": value["function"], **{k: v for k, v in value.items() if k != "function"}}, allow=allow
+        )
     if isinstance(value, Mapping):
         return {k: _built(v, allow) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

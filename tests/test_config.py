@@ -24,6 +24,15 @@ def test_nested_specs_are_built():
     assert fn()["inner"](1) == 2.0
 
 
+def test_an_argument_can_be_a_function():
+    given = bind(dict(fn="builtins:dict", by=dict(function="jaxir.losses:softmax", temperature=0.5)))()["by"]
+    assert (given.func, given.keywords) == (losses.softmax, dict(temperature=0.5))
+    with pytest.raises(InputError, match="Did you mean 'temperature'"):
+        bind(dict(fn="builtins:dict", by=dict(function="jaxir.losses:softmax", temprature=0.5)))
+    with pytest.raises(InputError, match="is data"):
+        bind(dict(fn="jaxir.losses:softmax", weights=dict(function="os:system")), allow=TRUSTED)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -44,7 +44,8 @@ def combine(
       the data has several teachers, ``ensemble=dict(scale=30)`` makes one of them
       (:func:`jaxir.losses.ensemble`). Adds the metrics ``NAME/without_positive``, the share of lists that
       have none, and, for losses of a teacher, ``NAME/unscored``: the share of candidates without its score
-      (NaN), which are masked;
+      (NaN), which are masked. ``labels="teacher"`` puts the teacher's scores in the labels' place, for losses
+      of an order (``list_mle``, ``weighted_ranknet``, ``ranklist``, rax's);
     - ``query``, ``docs``: that side's representations, of the whole batch also with micro-batches.
       ``memory=dict(fn="jaxir.objectives:running_df", ...)`` carries something from step to step
       (:class:`jaxir.objectives.Memory`).

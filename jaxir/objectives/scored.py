@@ -47,12 +47,16 @@ def value_of(
         scores, labels, where = scoring.listed(query, docs, term.score), batch.labels, batch.where
         some = jnp.any(where & (labels > 0), axis=-1)
         extra["without_positive"] = masked_mean(1.0 - some, jnp.any(where, axis=-1), axis_name)
-        if accepts(term.fn, "teacher"):
+        if accepts(term.fn, "teacher") or term.labels == "teacher":
             teacher = _teacher(term, reps, batch)
             if teacher is not None:
                 known = jnp.isfinite(teacher)
                 extra["unscored"] = masked_mean(1.0 - known, where, axis_name)
-                where, options["teacher"] = where & known, jnp.where(known, teacher, 0)
+                where, teacher = where & known, jnp.where(known, teacher, 0)
+                if term.labels == "teacher":
+                    labels = jax.lax.stop_gradient(teacher)
+                else:
+                    options["teacher"] = teacher
         scores = scores if temperature is None else scores / temperature
     # jaxir's losses take the axis; rax's and others of its signature take a global reduction.
     if accepts(term.fn, "axis_name"):
@@ -101,6 +105,8 @@ def _taught_in_batch(term: Term, reps: BatchReps, batch: Batch, axis_name: AxisN
 
 
 def _needs_teacher(term: Term) -> bool:
+    if term.labels == "teacher":
+        return True
     parameter = inspect.signature(term.fn).parameters.get("teacher")
     return parameter is not None and parameter.default is parameter.empty
 

@@ -21,7 +21,8 @@ ON = ("in_batch", "listed", "query", "docs")
 OF_REPS = ("query", "docs")
 SCORES = {"dot": scoring.dot, "cosine": scoring.cosine}
 # What a term's spec may say besides its function's own arguments.
-KEYS = ("fn", "on", "weight", "temperature", "score", "negatives", "columns", "ensemble", "memory")
+KEYS = ("fn", "on", "weight", "temperature", "score", "labels", "negatives", "columns", "ensemble", "memory")
+LABELS = ("data", "teacher")
 
 
 class Term(NamedTuple):
@@ -32,6 +33,7 @@ class Term(NamedTuple):
     temperature: float | None
     learned: dict[str, float] | None  # init and floor of a learnable temperature
     score: Callable[..., Array]
+    labels: str  # "teacher": its scores stand for the labels
     negatives: dict[str, Any]
     mode: str | None  # of the negatives; None = by size
     tile: int
@@ -75,6 +77,12 @@ def parse(name: str, spec: Mapping[str, Any], arrays: Mapping[str, Any], allow: 
     check_known(f"'on' of term {name!r}", on, ON)
     score = spec.get("score", "dot")
     check_known(f"score of term {name!r}", score, SCORES)
+    labels = spec.get("labels", "data")
+    check_known(f"labels of term {name!r}", labels, LABELS)
+    if labels == "teacher" and (on != "listed" or accepts(fn, "teacher")):
+        raise InputError(
+            f"term {name!r} has labels='teacher', which is on='listed' and for losses of labels alone"
+        )
     options = dict(spec.get("negatives") or {})
     mode, tile = options.pop("mode", None), options.pop("tile", None) or negatives.TILE
     if (options or mode) and on != "in_batch":
@@ -86,7 +94,7 @@ def parse(name: str, spec: Mapping[str, Any], arrays: Mapping[str, Any], allow: 
     temperature, learned = _temperature(name, spec.get("temperature"))
     together = spec.get("ensemble")
     if together is not None:
-        if on != "listed" or not accepts(fn, "teacher"):
+        if on != "listed" or not (accepts(fn, "teacher") or labels == "teacher"):
             raise InputError(f"term {name!r} has an 'ensemble', which is for losses of a teacher on='listed'")
         check_keywords(ensemble, together, f"ensemble of term {name!r}")
         check_positive(f"scale of the ensemble of term {name!r}", together.get("scale", 1))
@@ -105,6 +113,7 @@ def parse(name: str, spec: Mapping[str, Any], arrays: Mapping[str, Any], allow: 
         temperature=temperature,
         learned=learned,
         score=SCORES[score],
+        labels=labels,
         negatives=options,
         mode=mode,
         tile=tile,

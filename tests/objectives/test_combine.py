@@ -108,6 +108,7 @@ def test_learnable_temperature():
     np.testing.assert_allclose(fn(cold)[0][1]["rank/temperature"], 0.02, rtol=1e-6)
 
 
+LAMBDA = dict(function="rax:dcg_lambdaweight", topn=2)
 OBJECTIVES = [
     dict(rank=RANK),
     dict(rank=dict(fn="jaxir.losses:symmetric_softmax", temperature=0.1)),
@@ -117,6 +118,8 @@ OBJECTIVES = [
         rank=RANK,
         kl=dict(fn="jaxir.losses:kl_divergence", on="listed", weight=0.3),
         lists=dict(fn="rax:pairwise_logistic_loss", on="listed"),
+        lambdas=dict(fn="rax:pairwise_logistic_loss", on="listed", lambdaweight_fn=LAMBDA),
+        order=dict(fn="rax:pairwise_hinge_loss", on="listed", labels="teacher", weight=0.2),
         docs=dict(fn="jaxir.losses:flops", on="docs"),
         query=dict(fn="jaxir.losses:l1", on="query"),
     ),
@@ -148,6 +151,32 @@ def test_loss_metrics_and_gradients_do_not_depend_on_the_mesh(shape):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, on_one_device())
 
 
+def test_losses_of_rax_and_a_teachers_order():
+    """As they are: with functions as arguments, and with a teacher's scores for labels."""
+    reps, batch = example()
+    _, metrics = on_one_device()[4][0]
+    batch = batch._replace(teacher=batch.teacher.at[0, 0].set(jnp.nan))
+    weigh = functools.partial(rax.dcg_lambdaweight, topn=2)
+
+    @jax.jit
+    def by_hand(reps):
+        s = scoring.listed(reps.query.values, reps.docs.values)
+        known = jnp.isfinite(batch.teacher)
+        return {
+            "lambdas": rax.pairwise_logistic_loss(s, batch.labels, where=batch.where, lambdaweight_fn=weigh),
+            "order": losses.list_mle(s, jnp.where(known, batch.teacher, 0), where=batch.where & known),
+        }
+
+    expected = by_hand(reps)
+    np.testing.assert_allclose(metrics["lambdas"], expected["lambdas"], rtol=1e-5)
+    terms = dict(order=dict(fn="jaxir.losses:list_mle", on="listed", labels="teacher"))
+    found = jax.jit(combine(terms))(reps, batch)[1]
+    np.testing.assert_allclose(found["order"], expected["order"], rtol=1e-5)
+    np.testing.assert_allclose(found["order/unscored"], 1 / batch.where.sum(), rtol=1e-5)
+    with pytest.raises(InputError, match="batch has none"):
+        combine(terms)(reps, batch._replace(teacher=None))
+
+
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
@@ -164,6 +193,8 @@ def test_loss_metrics_and_gradients_do_not_depend_on_the_mesh(shape):
         (dict(rank={**RANK, "fn": "os:system"}), "allow-import=os"),
         (dict(rank={**RANK, "columns": (3, 3)}), "expected 0 <= start < stop"),
         (dict(rank={**RANK, "columns": 3}), r"two whole numbers \(start, stop\)"),
+        (dict(rank={**RANK, "labels": "teacher"}), "on='listed' and for losses of labels"),
+        (dict(rank={**RANK, "labels": "teachers"}), "Did you mean 'teacher'"),
         (dict(rank={**RANK, "ensemble": {}}), "losses of a teacher on='listed'"),
         (dict(rank={**RANK, "memory": dict(fn="jaxir.objectives:running_df")}), "for on='query'"),
         (dict(w=dict(fn="jaxir.losses:idf_flops", on="docs")), "needs 'idf', .*arrays={'idf'"),
