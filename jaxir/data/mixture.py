@@ -136,29 +136,27 @@ def draw(
     real = slots < count[:, None]
     if len(candidates.doc_row):
         real &= candidates.doc_row[entries] != positive
-    # The k smallest of random keys, slots that are not real behind all others.
-    keys = np.where(real, rng.random(real.shape), 2.0)
+    keys = rng.random(real.shape)
     if candidates.part is None or not len(candidates.doc_row):
-        best = np.argsort(keys, axis=1, kind="stable")[:, :k]
+        # The k smallest of random keys, slots that are not real behind all others.
+        best = np.argsort(np.where(real, keys, 2.0), axis=1, kind="stable")[:, :k]
         return np.take_along_axis(entries, best, 1), np.take_along_axis(real, best, 1)
-    shuffled = np.argsort(keys, axis=1, kind="stable")
-    entries, real = np.take_along_axis(entries, shuffled, 1), np.take_along_axis(real, shuffled, 1)
-    when = _arrivals(candidates.part[entries], real, candidates.weights, rng)
-    when[repeated(candidates.doc_row[entries], when)] = np.inf
-    best = np.argsort(when, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(entries, best, 1), np.isfinite(np.take_along_axis(when, best, 1))
-
-
-def _arrivals(
-    part: np.ndarray, real: np.ndarray, weights: Sequence[float], rng: np.random.Generator
-) -> np.ndarray:
-    """Each entry's time, those of a part by a Poisson process of its weight: the next is of part s with
-    probability weight_s over the weights of the parts that have any left."""
-    gaps, when = rng.exponential(size=real.shape), np.full(real.shape, np.inf)
-    for number, weight in enumerate(weights):
-        mine = real & (part == number)
-        when = np.where(mine, np.cumsum(np.where(mine, gaps, 0), axis=1) / weight, when)
-    return when
+    part = np.where(real, candidates.part[entries], len(candidates.weights))
+    shuffled = np.argsort(part + keys, axis=1)  # part after part, each in random order
+    # A document is in each part at most once: the first k of each part hold k different ones, if all do.
+    some, when = [], []
+    for number, weight in enumerate(candidates.weights):
+        before, ours = (part < number).sum(axis=1), (part == number).sum(axis=1)
+        at = np.take_along_axis(shuffled, np.minimum(before[:, None] + np.arange(k), width - 1), 1)
+        some.append(np.take_along_axis(entries, at, 1))
+        # Arrivals of a Poisson process of this weight: the next is of part s with probability weight_s over
+        # the weights of the parts that have any left.
+        arrivals = np.cumsum(rng.exponential(size=at.shape), axis=1) / weight
+        when.append(np.where(np.arange(k) < ours[:, None], arrivals, np.inf))
+    entries, arrival = np.concatenate(some, axis=1), np.concatenate(when, axis=1)
+    arrival[repeated(candidates.doc_row[entries], arrival)] = np.inf
+    best = np.argsort(arrival, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(entries, best, 1), np.isfinite(np.take_along_axis(arrival, best, 1))
 
 
 def repeated(values: np.ndarray, when: np.ndarray) -> np.ndarray:
