@@ -30,6 +30,7 @@ def feed(
     seed: int = 0,
     split: str = "train",
     pairs: str | None = None,
+    pair_suffix: str = "",
     listed: int = 0,
     listed_from: str = "negatives",
     negatives_file: Files | Sequence[Files | None] | None = None,
@@ -55,6 +56,7 @@ def feed(
         knows; "joined", the judged pairs of the split, each listed document together with its query in
         :attr:`jaxir.types.Batch.docs` and nothing in ``query``, for cross-encoders (``max_length["doc"]`` is
         then the length of both together, of which the document alone is cut); None, the judged pairs.
+      pair_suffix: text behind each joined pair.
       listed, listed_from, negatives_file, one_per: documents beside the positive, and which positives, see
         :func:`jaxir.data.examples.build_examples`; with several data sets a list with the file or files of
         each, or None.
@@ -115,7 +117,10 @@ def feed(
     sides = {side: _side(tokenizer, prefixes[side], max_length[side], ladder) for side in prefixes}
     joiner = None
     if pairs == "joined":
-        joiner = Joiner(tokenizer, query=max_length["query"], pair=max_length["doc"])
+        lengths = dict(query=max_length["query"], pair=max_length["doc"])
+        joiner = Joiner(tokenizer, **lengths, suffix=pair_suffix)
+    elif pair_suffix:
+        raise InputError(f"pair_suffix={pair_suffix!r} is for pairs='joined': leave it out")
     changes = [bind(change) for change in augment]
     stores: dict[Any, tuple[TokenStore, int]] = {}
     used = {"query": 0, "doc": 0}
@@ -185,6 +190,7 @@ def feed(
             [prefixes, max_length, list(ladder), tokenizer.fingerprint],
             [_describe(change) for change in changes],
             *([] if pairs is None else [pairs]),
+            *([pair_suffix] if pair_suffix else []),
             *([] if one_per == "positive" else [one_per]),
         ),
     )

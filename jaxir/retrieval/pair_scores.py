@@ -160,7 +160,9 @@ class _Reader:
 
     def __init__(self, model: Any, prepared: Prepared, texts: list[str], mesh: Mesh | None) -> None:
         query, doc = settings(model, "query"), settings(model, "doc")
-        self._joiner = Joiner(model.tokenizer, query=query["max_length"], pair=doc["max_length"])
+        lengths = dict(query=query["max_length"], pair=doc["max_length"])
+        suffix = model.config["data"].get("pair_suffix") or ""
+        self._joiner = Joiner(model.tokenizer, **lengths, suffix=suffix)
         self._docs, self._tokenizer, self._longest = prepared.docs, model.tokenizer, doc["max_length"]
         text = encode.make_text_fn(doc["doc_text"])
         self._text = lambda record: doc["prefix"] + text(record)

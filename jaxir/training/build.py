@@ -285,6 +285,7 @@ def build_feed(
         seed=config["seed"],
         split=options["split"],
         pairs=options.get("pairs"),
+        pair_suffix=options.get("pair_suffix") or "",
         listed=options["listed"],
         listed_from=options["listed_from"],
         negatives_file=negatives_of(config, len(data)),

@@ -28,6 +28,7 @@ def default_config() -> ConfigDict:
                 # for pre-training, and for queries that are cropped from documents. "joined": the judged
                 # pairs, each document together with its query, for cross-encoders. Unset: the judged pairs
                 pairs=placeholder(str),
+                pair_suffix="",  # text behind each joined pair, such as " Relevant:"
                 same_source_batches=False,  # each batch from one of several sources
                 listed=0,  # documents listed with each query, drawn anew each time
                 # "negatives": grade 0 or the negatives file; "judged": other judged documents, graded;

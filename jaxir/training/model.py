@@ -49,7 +49,7 @@ def of_pretrained(found: Pretrained) -> Model:
     config["data"]["doc_text"] = "title+text"
     if encoder.kind == "scores":  # length is that of query and document together
         config["max_length"]["query"] = max(length // 2, 1)
-        config["data"]["pairs"] = "joined"
+        config["data"].update(pairs="joined", pair_suffix=found.prompts.get("suffix", ""))
     return Model(encoder, found.params, found.tokenizer, config, found.fingerprint, 0, found.path.absolute())
 
 

@@ -77,13 +77,14 @@ def publish(
         size=size,
         trained_at=describe_sizes(known, NAMES[encoder.kind]) if known else None,
     )
+    suffix = model.config["data"].get("pair_suffix")
     pretrained.export(
         out,
         spec,
         params,
         model.tokenizer,
         to=to,
-        prompts=model.config["prefixes"],
+        prompts={**model.config["prefixes"], **({"suffix": suffix} if suffix else {})},
         max_length=max_length,
         side=side,
         card=card,

@@ -65,7 +65,8 @@ def make_pair_validator(
     chosen = _candidates(queries, docs, sample.labels, tokenizer.vocab_size)
     labels = np.take_along_axis(sample.labels, chosen, axis=1)
     longest = config["max_length"]
-    joined = Joiner(tokenizer, query=longest["query"], pair=longest["doc"])(
+    suffix = config["data"].get("pair_suffix") or ""
+    joined = Joiner(tokenizer, query=longest["query"], pair=longest["doc"], suffix=suffix)(
         queries.take(np.repeat(np.arange(len(chosen)), chosen.shape[1])), docs.take(chosen.ravel())
     )
     order = np.argsort(-joined.lengths, kind="stable")

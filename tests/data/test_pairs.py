@@ -41,6 +41,16 @@ def test_each_listed_document_stands_behind_its_query(toy, tokenizer):
     assert joined.fingerprint != feed(toy, tokenizer, **OPTIONS).fingerprint
 
 
+def test_a_suffix_stands_behind_every_document(toy, tokenizer):
+    batch = feed(toy, tokenizer, pairs="joined", pair_suffix=" red fox", **OPTIONS)[3]
+    end = [*tokenizer.encode_plain([" red fox"])[0], SEP]
+    found = rows(batch.docs)
+    assert all(pair[-len(end) :] == end for pair in found)
+    assert max(map(len, found)) == 14
+    with pytest.raises(InputError, match="pair_suffix=' x' is for pairs='joined'"):
+        feed(toy, tokenizer, pair_suffix=" x", **OPTIONS)
+
+
 def test_packed_pairs_name_the_same_tokens(toy, tokenizer):
     plain, packed = (feed(toy, tokenizer, pairs="joined", **OPTIONS, packed=n)[0] for n in (0, 2))
     np.testing.assert_array_equal(plain.docs.ids, packed.docs.ids)

@@ -47,7 +47,8 @@ def export(
         ``vocab_size``.
       to: ``sentence-transformers``: for that library and all that read its folders; or ``jaxir``: any
         encoder whatever, for jaxir alone.
-      prompts: {"query": ..., "doc": ...}, the instructions put before texts.
+      prompts: {"query": ..., "doc": ...}, the instructions put before texts; "suffix", a cross-encoder's
+        behind each pair.
       max_length: tokens beyond which a text is cut.
       side: which of two separate towers; a sentence-transformers folder holds one.
       head: of a dense encoder whose params["mlm"] shall go with it: their arguments of MlmHead, as
@@ -79,7 +80,7 @@ def export(
             write_sparse(folder, spec, params, tokenizer, prompts, max_length)
         elif spec["fn"] == CROSS:
             if any(prompts.values()):
-                raise cannot("a cross-encoder with a text before queries or documents")
+                raise cannot("a cross-encoder with a text before queries or around documents")
             write_trunk(folder, config_of(spec), named(params), tokenizer, max_length, pairs=spec)
         else:
             raise cannot(f"it is made by {spec.get('encoder', spec)['fn']}")
