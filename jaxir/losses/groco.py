@@ -17,6 +17,7 @@ def groco(
     where: Bool[Array, "*batch n"] | None = None,
     weights: Float[Array, "*batch"] | None = None,
     negatives: int = 10,
+    positives: int | None = None,
     steepness: float = 1.0,
     reduce_fn: ReduceFn = jnp.mean,
     axis_name: AxisName = None,
@@ -30,8 +31,8 @@ def groco(
     exactly 0, and fall as 1 / difference^2.
 
     The released code gives the compared items no gradient, only the anchor; a function of scores cannot tell
-    them apart: put a stop_gradient on the documents for that. Time is quadratic in the list, memory too in
-    training.
+    them apart: put a stop_gradient on the documents for that. Time is quadratic in the network's size, memory
+    too in training: say how many ``positives`` there can be where candidates are a batch's.
 
     Args:
       scores: [..., n].
@@ -40,6 +41,7 @@ def groco(
         positive, or without a negative, is 0 and counts.
       weights: [...] one factor per query.
       negatives: M, how many of them take part at most.
+      positives: how many of them do, the lowest: the network is of M + positives. None: all, one of n.
       steepness: beta above.
       reduce_fn: ``jnp.mean``, ``jnp.sum``, or None for one value per query.
       axis_name: mesh axis over which the queries are sharded; the mean is over all of them.
@@ -51,10 +53,10 @@ def groco(
     """
     check_same_shape(scores=scores, labels=labels, where=where)
     check_positive("steepness", steepness)
-    if negatives < 1:
-        raise InputError(f"negatives is {negatives}, it must be at least 1")
+    if negatives < 1 or (positives is not None and positives < 1):
+        raise InputError(f"negatives is {negatives} and positives {positives}: both must be at least 1")
     real = jnp.ones(scores.shape, bool) if where is None else where
-    v, lower, size = _groups(scores, real & (labels > 0), real & (labels <= 0), negatives)
+    v, lower, size = _groups(scores, real & (labels > 0), real & (labels <= 0), negatives, positives)
     place = jnp.arange(v.shape[-1])
     above = (place >= lower) & (place < size)
     high, low = _sorted_into(v, above, (place < lower), size, steepness)
@@ -70,18 +72,20 @@ def groco(
     )
 
 
-def _groups(scores, positive, negative, most):
+def _groups(scores, positive, negative, most, most_positives):
     """(v [..., n]; its number of negatives [..., 1]; its length [..., 1]); what is behind that is 0."""
     kind = jnp.where(negative, 0, jnp.where(positive, 1, 2))
     order = jnp.lexsort((-jax.lax.stop_gradient(jnp.where(kind < 2, scores, 0)), kind), axis=-1)
     there = jnp.sum(negative, axis=-1, keepdims=True)
     positives = jnp.sum(positive, axis=-1, keepdims=True)
+    n = scores.shape[-1]
+    width = n if most_positives is None else min(n, most + most_positives)
     lower = jnp.minimum(there, most)
-    size = lower + positives
-    place = jnp.arange(scores.shape[-1])
+    size = lower + jnp.minimum(positives, n if most_positives is None else most_positives)
+    place = jnp.arange(width)
     # Both groups stand in falling order: read each from its end.
     source = jnp.where(place < lower, lower - 1 - place, there + positives - 1 - (place - lower))
-    chosen = jnp.take_along_axis(order, jnp.clip(source, 0, scores.shape[-1] - 1), axis=-1)
+    chosen = jnp.take_along_axis(order, jnp.clip(source, 0, n - 1), axis=-1)
     return jnp.where(place < size, jnp.take_along_axis(scores, chosen, axis=-1), 0), lower, size
 
 

@@ -135,13 +135,16 @@ def test_group_ordering_of_two_and_its_limits():
         hard = losses.groco(order, labels, steepness=1e6)
         wrong = losses.groco(-order, labels, steepness=1e6)
         cut = losses.groco(order, labels, negatives=1), losses.groco(order[:, [0, 1, 3]], labels[:, :3])
-        return two, hard, wrong, cut
+        few = losses.groco(order, labels, negatives=2, positives=1)
+        few = few, losses.groco(order[:, [1, 2, 3]], labels[:, [0, 2, 3]], negatives=2)
+        return two, hard, wrong, cut, few
 
-    two, hard, wrong, cut = fn(s)
+    two, hard, wrong, cut, few = fn(s)
     np.testing.assert_allclose(two, -np.log(0.5 + np.arctan(2 * gap) / np.pi), rtol=1e-5)
     assert 0 <= hard < 1e-4
     assert wrong > 4
     np.testing.assert_allclose(*cut, rtol=1e-6)  # the one negative is the highest
+    np.testing.assert_allclose(*few, rtol=1e-6)  # the one positive the lowest
 
 
 def test_soft_topk():
