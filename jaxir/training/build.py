@@ -289,7 +289,7 @@ def build_feed(
         listed=options["listed"],
         listed_from=options["listed_from"],
         negatives_file=negatives_of(config, len(data)),
-        one_per=options.get("one_per", "positive"),
+        one_per=options.get("one_per") or "positive",
         prefixes=dict(config["prefixes"]),
         max_length=dict(config["max_length"]),
         ladder=tuple(config["ladder"]),

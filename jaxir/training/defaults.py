@@ -40,10 +40,10 @@ def default_config() -> ConfigDict:
                 # Several of them, mixed by weight: (dict(file="a.jsonl", weight=1.0), ("b.jsonl", 2.0));
                 # "judged", "negatives" and "random" among them are what listed_from means by it. Each of
                 # several sources may have its own
-                negatives_files=(),
-                # "positive": an example for each relevant document; "query": for each query, with one of
-                # its relevant documents drawn each time
-                one_per="positive",
+                negatives_files=placeholder(object),
+                # "query": an example for each query, with one of its relevant documents drawn each time.
+                # Unset ("positive"): one for each relevant document
+                one_per=placeholder(str),
                 doc_text="text",  # or "title+text"
                 augment=(),  # dict(fn="jaxir.data.augment:...") applied in order
                 # Whether a transformer skips padding (one device only); unset: on a CPU.
