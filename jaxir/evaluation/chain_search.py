@@ -22,6 +22,7 @@ from jaxir.evaluation.stages import Clock, Run, Split
 from jaxir.evaluation.vector_checks import overlap
 from jaxir.files import PathLike
 from jaxir.retrieval import index, runs, sparse_vectors
+from jaxir.retrieval.encode_fn import check_gives_vectors
 from jaxir.retrieval.funnel import Funnel
 from jaxir.retrieval.index import Index
 from jaxir.retrieval.model import encode_queries
@@ -83,8 +84,7 @@ def parts_of(encoder: Encoder, kinds: Sequence[str] | None, *, size: Funnel | No
     given = encoder.parts if encoder.kind == "hybrid" else {encoder.kind: encoder}
     parts = []
     for name, part in (given or {}).items():
-        if part.kind not in ("dense", "sparse"):
-            raise InputError(f"the encoder gives {part.kind!r} representations, expected 'dense' or 'sparse'")
+        check_gives_vectors(part)
         exact, fitting = (
             ("sparse", index.SPARSE_KINDS) if part.kind == "sparse" else ("exact", index.DENSE_KINDS)
         )

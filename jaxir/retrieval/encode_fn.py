@@ -73,6 +73,18 @@ def make_encode_fn(
     if encoder.kind == "hybrid":
         parts = " or ".join(encoder.parts or {})
         raise InputError(f"the encoder is a hybrid of several representations: choose its part {parts}")
+    check_gives_vectors(encoder)
+    if side == "query" and encoder.table is not None:
+        return BagOfWords(np.asarray(encoder.table(params)))
+    encode_fn = _compiled(encoder, params, side, mesh)
+    wide = encoder.dim if encoder.kind == "sparse" else 0
+    encode_fn.suited = suited(jax.default_backend(), encoder.packs, wide)
+    encode_fn.kind = encoder.kind
+    return encode_fn
+
+
+def check_gives_vectors(encoder: Encoder) -> None:
+    """Raises an InputError for a cross-encoder, and for all else that gives a text no vector."""
     if encoder.kind == "scores":
         raise InputError(
             "the model is a cross-encoder: it scores a query and a document together and gives a text no "
@@ -82,13 +94,6 @@ def make_encode_fn(
         raise InputError(
             f"the encoder gives {encoder.kind!r} representations, expected 'dense' or 'sparse' vectors"
         )
-    if side == "query" and encoder.table is not None:
-        return BagOfWords(np.asarray(encoder.table(params)))
-    encode_fn = _compiled(encoder, params, side, mesh)
-    wide = encoder.dim if encoder.kind == "sparse" else 0
-    encode_fn.suited = suited(jax.default_backend(), encoder.packs, wide)
-    encode_fn.kind = encoder.kind
-    return encode_fn
 
 
 def make_score_fn(encoder: Encoder, params: Params, *, mesh: Mesh | None = None) -> EncodeFn:

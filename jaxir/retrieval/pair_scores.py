@@ -26,7 +26,7 @@ from jaxir.retrieval.mining_origins import products
 from jaxir.retrieval.model import encode_queries, make_doc_fn, settings
 from jaxir.retrieval.vectors import save_array
 
-SHARD_PAIRS = {"cpu": 2048, "other": 1 << 14}
+SHARD_PAIRS = {"cpu": 512, "other": 1 << 14}
 """Pairs that a cross-encoder scores before they are written: sorted by length, they share batches."""
 
 SHARD_DOCS = 4096
