@@ -94,30 +94,24 @@ def _sorted_into(v, above, below, size, steepness):
     n = v.shape[-1]
     place = jnp.arange(n)
 
-    def partner(layer):
-        """Of each place the one that this layer compares it with: itself where there is none."""
-        other = jnp.where((place - layer) % 2 == 0, place + 1, place - 1)
-        fits = (other >= 0) & (other < size) & (place < size) & (layer < size)
-        return jnp.where(fits, other, place)
-
-    def mixed(x, other, stay, swap):
-        return jnp.where(other == place, x, stay * x + swap * jnp.take_along_axis(x, other, axis=-1))
+    def mixed(x, swaps):
+        """One layer: each place keeps its own with one probability, and has its partner's with the other."""
+        stay, swap, upwards = swaps
+        mate = jnp.where(upwards, jnp.roll(x, -1, axis=-1), jnp.roll(x, 1, axis=-1))
+        return jnp.where(swap == 0, x, stay * x + swap * mate)
 
     def forward(x, layer):
-        other = partner(layer)
-        mate = jnp.take_along_axis(x, other, axis=-1)
-        rise = steepness * jnp.where(other > place, mate - x, x - mate)
+        upwards = (place - layer) % 2 == 0
+        other = jnp.where(upwards, place + 1, place - 1)
+        compared = (other >= 0) & (other < size) & (place < size) & (layer < size)
+        rise = jnp.where(upwards, jnp.roll(x, -1, axis=-1) - x, x - jnp.roll(x, 1, axis=-1))
+        rise = jnp.where(compared, steepness * rise, 0)
         # Angles of atan2 keep both probabilities exact where one of them is tiny.
         stay, swap = jnp.arctan2(1.0, -rise) / jnp.pi, jnp.arctan2(1.0, rise) / jnp.pi
-        return mixed(x, other, stay, swap), (stay, swap)
+        swaps = stay, jnp.where(compared, swap, 0), jnp.broadcast_to(upwards, x.shape)
+        return mixed(x, swaps), swaps
 
-    def backward(p, layer_and_swaps):
-        layer, (stay, swap) = layer_and_swaps
-        other = partner(layer)
-        return tuple(mixed(x, other, stay, swap) for x in p), None
-
-    layers = jnp.arange(n)
-    _, swaps = jax.lax.scan(forward, v, layers)
-    start = tuple(x.astype(v.dtype) for x in (above, below))
-    found, _ = jax.lax.scan(backward, start, (layers, swaps), reverse=True)
-    return found
+    _, swaps = jax.lax.scan(forward, v, jnp.arange(n))
+    ends = jnp.stack([jnp.broadcast_to(x, v.shape).astype(v.dtype) for x in (above, below)])
+    found, _ = jax.lax.scan(lambda p, layer: (mixed(p, layer), None), ends, swaps, reverse=True)
+    return found[0], found[1]
