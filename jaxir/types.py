@@ -40,7 +40,8 @@ class Batch(NamedTuple):
     Column 0 is a positive by convention, but ``labels`` is what losses read: 1 and 0, or grades.
     ``where`` is False on documents that only fill a ragged list. ``query_id`` and ``doc_id`` are row
     numbers in the prepared data set; equal ids mean the same text. ``known`` lists documents known to
-    be relevant to the query (padded with -1), so that they are never used as its negatives.
+    be relevant to the query (padded with -1), so that they are never used as its negatives. Where pairs
+    are joined, ``docs`` are queries and documents together, and ``query`` is a slot of padding.
     """
 
     query: Tokens  # ids [b, lq]
@@ -56,7 +57,8 @@ class Batch(NamedTuple):
 class Reps(NamedTuple):
     """What an encoder returns; ``mask`` only for one vector per token (late interaction).
 
-    ``values``: dense [..., d]; sparse [..., v], non-negative; tokens [..., t, d] with mask [..., t].
+    ``values``: dense [..., d]; sparse [..., v], non-negative; tokens [..., t, d] with mask [..., t]; scores
+    [..., 1], of a cross-encoder that reads joined pairs on the document side and is 1 on the query side.
     ``teacher``: what a frozen encoder gives for the same texts, where there is one.
     """
 

@@ -33,7 +33,10 @@ def define(values: flags.FlagValues) -> None:
         "workdir", None, "work directory of jaxir train; with --model any directory", flag_values=values
     )
     flags.DEFINE_string(
-        "source", None, "collection, as in jaxir prepare, or what that wrote", flag_values=values
+        "source",
+        None,
+        "collection, as in jaxir prepare, or what that wrote; it is prepared in --workdir, or beside --out",
+        flag_values=values,
     )
     flags.DEFINE_string("split", "test", "whose queries the run is of", flag_values=values)
     flags.DEFINE_integer(

@@ -22,7 +22,7 @@ from jaxir.training.validate import dev_sample
 from jaxir.types import Encoder, Params
 
 LIST = 30
-"""Documents of each query that are ranked, more where more are relevant."""
+"""Documents of each query that are ranked; of more relevant ones than half of that the best."""
 
 PAIRS = 64
 """Pairs that are scored at a time."""
@@ -94,12 +94,14 @@ def make_pair_validator(
 
 
 def _candidates(queries: Ragged, docs: Ragged, labels: np.ndarray, vocab_size: int) -> np.ndarray:
-    """[q, n] numbers of documents: a query's relevant ones, then those with most of its tokens by idf."""
+    """[q, n] numbers of documents: relevant ones up to half of a list, those with most tokens by idf."""
     bags = [_bags(texts, vocab_size) for texts in (queries, docs)]
     idf = np.log1p(len(docs.lengths) / (1 + bags[1].sum(axis=0)))
     overlap = np.asarray((bags[0].multiply(idf).tocsr() @ bags[1].T).todense())
-    n = min(max(LIST, int((labels > 0).sum(axis=1).max())), len(docs.lengths))
-    return np.argsort(-np.where(labels > 0, np.inf, overlap), axis=1, kind="stable")[:, :n]
+    place = np.argsort(np.argsort(-labels, axis=1, kind="stable"), axis=1)  # by grade
+    first, relevant = place < LIST // 2, labels > 0
+    keys = np.where(relevant, np.where(first, np.inf, -np.inf), overlap)
+    return np.argsort(-keys, axis=1, kind="stable")[:, :LIST]
 
 
 def _bags(texts: Ragged, vocab_size: int) -> Any:

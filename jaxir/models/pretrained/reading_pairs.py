@@ -93,7 +93,10 @@ def read_cross_encoder(
     known = {t.name for t in family.names(whole).values()} | {t.name for t in of_head.values()}
     if hasattr(family, "mlm"):
         known |= {t.name for t in family.mlm_names(whole).values()}
-    table |= of_head if has_head else {}
+    # The pooler of a BERT belongs to its pre-training, and is there where the head is not.
+    pooler = {path: t for path, t in of_head.items() if t.name.startswith("pooler.")}
+    stored = {path: t for path, t in pooler.items() if t.name in opened.files}
+    table |= of_head if has_head else stored
     table = {path: tensor for path, tensor in table.items() if path in flat}
     weights.check(opened, table, flat, known=known, ignore=(*family.UNUSED, *family.TIED, *ignore))
     sources: dict[str, Source] = {path: (opened, tensor) for path, tensor in table.items()}
