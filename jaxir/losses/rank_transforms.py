@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -70,7 +72,7 @@ def gumbel_scores(
     return scores + scale * jnp.moveaxis(noise, -2, 0)
 
 
-def by_list(draw, key: Array, scores: Array, axis_name: AxisName) -> Array:
+def by_list(draw: Callable[[Array, int], Array], key: Array, scores: Array, axis_name: AxisName) -> Array:
     """draw(key of the list, n) of every list, stacked; the same for any number of devices."""
     *batch, n = scores.shape
     lists = scores.size // max(n, 1)
@@ -80,7 +82,7 @@ def by_list(draw, key: Array, scores: Array, axis_name: AxisName) -> Array:
     return drawn.reshape(*batch, *drawn.shape[1:])
 
 
-def _others(step, scores: Array, where: Array | None) -> Array:
+def _others(step: Callable[[Array], Array], scores: Array, where: Array | None) -> Array:
     """step(s_j - s_i) at [..., i, j], 0 for i = j and where one of both is not real."""
     check_same_shape(scores=scores, where=where)
     real = jnp.ones(scores.shape, bool) if where is None else where
