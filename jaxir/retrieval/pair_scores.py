@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -79,7 +80,7 @@ def score_pairs(
     kept = None
     if out is not None:
         how = [settings(model, side, part) for side in ("query", "doc")]
-        pairs = [fingerprint(x.tolist()) for x in (query_row, doc_row)]
+        pairs = hashlib.blake2b(np.stack([query_row, doc_row]).astype(np.int64).tobytes()).hexdigest()
         key = fingerprint(model.fingerprint, prepared.fingerprint, split, how, pairs)
         kept = _Kept(_place(out, name), key)
     blocks = list(_blocks(doc_row[order], cross))
