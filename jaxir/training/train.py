@@ -27,8 +27,6 @@ from jaxir.training.build import (
     build_idf,
     build_objective,
     build_tokenizer,
-    check_pairs,
-    check_terms_of_pairs,
     needs_idf,
     packed_groups,
 )
@@ -38,6 +36,7 @@ from jaxir.training.log import Log
 from jaxir.training.loop import fit, stop_on_sigterm
 from jaxir.training.mesh import check_batch_size, check_mesh, make_mesh, own_rows, shard_batch
 from jaxir.training.model import CHECKPOINTS, CONFIG
+from jaxir.training.pairs import check_pairs, check_terms_of_pairs
 from jaxir.training.sizes import describe, encode_chunk
 from jaxir.training.start import begin, check_start, placing, table_of, tables_to_fill
 from jaxir.training.step import (

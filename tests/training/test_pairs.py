@@ -8,7 +8,8 @@ from jaxir.checks import InputError
 from jaxir.config import load_config
 from jaxir.data import tokenizer as tokenizers
 from jaxir.data.prepare import prepare_spec
-from jaxir.training.build import build_encoder, build_objective, check_pairs
+from jaxir.training.build import build_encoder, build_objective
+from jaxir.training.pairs import check_pairs
 from jaxir.training.start import check_start
 from jaxir.training.train import train
 from jaxir.training.validate_pairs import make_pair_validator
