@@ -27,10 +27,18 @@ if jaxlib.__version__.startswith("0.10."):  # elsewhere the flag may be unknown,
     # The older emitters compile a tiny program in two thirds of the time, also in processes of the tests.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
-# Annotated shapes and types of the functions below are checked at every call in the tests.
-jaxtyping.install_import_hook("jaxir", "tests.typecheck.check")
-
 ROOT = pathlib.Path(__file__).parent.parent
+
+# Annotated shapes and types are checked at every call in the tests, in the files that annotate shapes:
+# preparing the others as well takes each worker twice the time of importing everything.
+jaxtyping.install_import_hook(
+    [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in (ROOT / "jaxir").rglob("*.py")
+        if "import jaxtyping" in (text := file.read_text(encoding="utf-8")) or "from jaxtyping" in text
+    ],
+    "tests.typecheck.check",
+)
 
 
 @pytest.fixture(scope="session")

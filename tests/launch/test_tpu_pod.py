@@ -7,9 +7,11 @@ import subprocess
 
 import pytest
 
+pytestmark = pytest.mark.endtoend
 # `states` holds the machines' states in turn; the last one stays. Only ACTIVE machines answer.
 GCLOUD = """
 import shutil, subprocess
+
 home, verb = folder / "home", arguments[3]
 states = (folder / "states").read_text().split()
 def become(text):

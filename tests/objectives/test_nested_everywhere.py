@@ -55,6 +55,7 @@ def test_every_wrapper_is_on_some_mesh():
     assert {name for name, _, _ in CASES} == set(NESTED)
 
 
+@pytest.mark.endtoend
 @pytest.mark.parametrize(("name", "shape", "how"), CASES, ids=str)
 def test_no_mesh_chunk_or_micro_batch_changes_a_number(name, shape, how):
     found = results(name, make_mesh(*shape), **how)

@@ -11,6 +11,7 @@ from jaxir.training.log import read_log
 from jaxir.training.train import train
 
 
+@pytest.mark.endtoend
 def test_on_a_mesh_in_chunks_around_the_ring(texts, tmp_path):
     """Eight devices, FSDP on four of them, in the forms for large batches: the same losses as on one."""
     logs = []
