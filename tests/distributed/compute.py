@@ -36,7 +36,7 @@ def results(spec, mesh=None):
         rows = own_rows(BATCH, mesh)
         batch = shard_batch(jax.tree.map(lambda x: x[rows], batch), mesh)
         whole = replicated(mesh)
-    loss = functools.partial(make_loss(encoder, objective, mesh), step=jnp.int32(2))
+    loss = functools.partial(make_loss(encoder, objective, mesh), step=jnp.int32(2), key=jax.random.key(7))
     loss = jax.value_and_grad(loss, has_aux=True)
     (value, metrics), gradients = jax.jit(loss, out_shardings=whole)(params, batch)
     named = {f"metric:{name}": x for name, x in metrics.items()}
