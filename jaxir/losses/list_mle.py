@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from jaxir.checks import check_same_shape
+from jaxir.losses.by_list import by_list
 from jaxir.losses.plackett_luce import log_probability
-from jaxir.losses.rank_transforms import by_list
 from jaxir.reduce import AxisName, ReduceFn, reduce
 
 

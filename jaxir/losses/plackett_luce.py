@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxir.checks import InputError, check_same_shape
+from jaxir.losses.by_list import by_list
+from jaxir.reduce import AxisName
 
 
 def log_probability(
@@ -80,23 +82,20 @@ def sample_rankings(
     *,
     places: int | None = None,
     where: Bool[Array, "*batch n"] | None = None,
-    first_row: int | Int[Array, ""] = 0,
+    axis_name: AxisName = None,
 ) -> Int[Array, "*batch samples places"]:
     r"""Exact samples: the order of s + G with G independent Gumbel(0, 1), best first.
 
-    Each list draws by its own key, fold_in(key, first_row + its number), so that what a query draws does
-    not depend on how a batch is split over devices. ``places``: how many of them (all).
+    Each list draws by its number in the global batch, so that what a query draws does not depend on how a
+    batch is split over devices. ``places``: how many of them (all).
     """
     check_same_shape(scores=scores, where=where)
-    *batch, n = scores.shape
-    flat = jax.lax.stop_gradient(scores).reshape(-1, n)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first_row + jnp.arange(len(flat)))
-    noise = jax.vmap(lambda k: jax.random.gumbel(k, (samples, n), flat.dtype))(keys)
-    noisy = flat[:, None, :] + noise
+    noise = by_list(lambda k, n: jax.random.gumbel(k, (samples, n), scores.dtype), key, scores, axis_name)
+    noisy = jax.lax.stop_gradient(scores)[..., None, :] + noise
     if where is not None:
-        noisy = jnp.where(where.reshape(-1, 1, n), noisy, -jnp.inf)
-    _, found = jax.lax.top_k(noisy, n if places is None else places)
-    return found.reshape(*batch, *found.shape[1:]).astype(jnp.int32)
+        noisy = jnp.where(where[..., None, :], noisy, -jnp.inf)
+    _, found = jax.lax.top_k(noisy, scores.shape[-1] if places is None else places)
+    return found.astype(jnp.int32)
 
 
 class Places(NamedTuple):

@@ -88,9 +88,8 @@ def pl_policy_gradient(
         raise InputError(f"samples is {samples}, it must be at least 1")
     real = jnp.ones(scores.shape, bool) if where is None else where
     held = jax.lax.stop_gradient(jnp.where(real, scores, 0))
-    first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * (held.size // held.shape[-1])
     counted = _cutoff(cutoff, scores.shape[-1])
-    rankings = sample_rankings(key, held, samples, places=counted, where=real, first_row=first_row)
+    rankings = sample_rankings(key, held, samples, places=counted, where=real, axis_name=axis_name)
     gradient, rewards = estimate(
         held,
         labels,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxir.checks import InputError, check_positive, check_same_shape
+from jaxir.losses.by_list import by_list
 from jaxir.reduce import AxisName
 
 
@@ -70,16 +71,6 @@ def gumbel_scores(
         raise InputError(f"samples is {samples}, it must be at least 1")
     noise = by_list(lambda k, n: jax.random.gumbel(k, (samples, n), scores.dtype), key, scores, axis_name)
     return scores + scale * jnp.moveaxis(noise, -2, 0)
-
-
-def by_list(draw: Callable[[Array, int], Array], key: Array, scores: Array, axis_name: AxisName) -> Array:
-    """draw(key of the list, n) of every list, stacked; the same for any number of devices."""
-    *batch, n = scores.shape
-    lists = scores.size // max(n, 1)
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * lists
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(lists))
-    drawn = jax.vmap(lambda k: draw(k, n))(keys)
-    return drawn.reshape(*batch, *drawn.shape[1:])
 
 
 def _others(step: Callable[[Array], Array], scores: Array, where: Array | None) -> Array:
