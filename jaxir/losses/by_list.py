@@ -12,7 +12,7 @@ from jaxir.types import Array
 
 
 def by_list(draw: Callable[[Array, int], Array], key: Array, scores: Array, axis_name: AxisName) -> Array:
-    """draw(key of the list, n) of every list, stacked: the key is folded with its number in the global batch."""
+    """draw(key of the list, n) of every list, stacked; a list's key is folded with its global number."""
     *batch, n = scores.shape
     lists = scores.size // max(n, 1)
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * lists
