@@ -1,10 +1,10 @@
 """Second-stage ranking by the policy gradient: a trained encoder goes on, on what its rankings are worth.
 
-  jaxir train --config=dense:nfcorpus,minilm --workdir=runs/warm      any trained model is a warm start
+  jaxir train --config=dense:nfcorpus --workdir=runs/warm             any trained model is a warm start
   jaxir train --config=policy_gradient:nfcorpus --config.init_from=runs/warm --workdir=runs/pg
-  jaxir mine --model=runs/warm --source=beir:$JAXIR_DATA/wikiqa --split=train --out=mined.jsonl
+  jaxir mine --bm25 --source=beir:$JAXIR_DATA/wikiqa --workdir=runs/warm --out=mined.jsonl
   jaxir train --config=policy_gradient:wikiqa --config.init_from=runs/warm \\
-    --config.data.negatives_files='("judged", "mined.jsonl")' --workdir=runs/pg
+    --config.data.negatives_files='("judged", "mined.jsonl")' --workdir=runs/pg-wikiqa
 
 Each query has a list of candidates, its judged documents with their grades and others; 16 rankings of the
 list are drawn from the Plackett-Luce policy of its scores, and nDCG@10 of each says what its choices were
@@ -12,8 +12,8 @@ worth. A random start learns nothing this way: hardly a ranking is worth more th
 
 Variants: a data set (nfcorpus, wikiqa, trecqa, squad, medquad, scifact: folders in BEIR layout under
 $JAXIR_DATA); what the list is learned by instead: reinforce, leave_one_out, reward_to_go, pl_rank_1,
-pl_rank_2, pl_rank_3 (other estimators), listmle, approx_ndcg, margin_mse (of a teacher's scores in the
-negatives file), contrastive (the warm start's loss, for as many steps); smoke (seconds, no warm start).
+pl_rank_2, pl_rank_3 (other estimators), listmle, approx_ndcg, margin_mse (needs scores:
+data.negatives_files=("teacher.jsonl",), or teacher), contrastive (the warm start's loss, for as many steps); smoke (seconds, no warm start).
 """
 
 import os
