@@ -28,6 +28,7 @@ from jaxir.data.prepare import prepare_spec
 from jaxir.data.prepared import Prepared
 from jaxir.evaluation import measures, stages
 from jaxir.files import write_text
+from jaxir.losses.estimators import ESTIMATORS
 from jaxir.retrieval import runs, vectors
 from jaxir.retrieval.bm25 import BM25
 from jaxir.retrieval.ids import pack_ids
@@ -38,11 +39,8 @@ from jaxir.training.log import read_log
 from jaxir.training.train import train
 
 MEASURE, DEPTH = "nDCG@10", 100
-ESTIMATORS = (
-    *("reinforce", "leave_one_out", "reward_to_go", "pl_rank_1", "pl_rank_2", "pl_rank_3", "integrated"),
-)
-METHODS = ("contrastive", "listmle", "approx_ndcg", "margin_mse", *ESTIMATORS)
 WARM = "warm start"
+METHODS = ("contrastive", "listmle", "approx_ndcg", "margin_mse", *ESTIMATORS)
 
 
 class Collection(NamedTuple):

@@ -13,7 +13,8 @@ worth. A random start learns nothing this way: hardly a ranking is worth more th
 Variants: a data set (nfcorpus, wikiqa, trecqa, squad, medquad, scifact: folders in BEIR layout under
 $JAXIR_DATA); what the list is learned by instead: reinforce, leave_one_out, reward_to_go, pl_rank_1,
 pl_rank_2, pl_rank_3 (other estimators), listmle, approx_ndcg, margin_mse (needs scores:
-data.negatives_files=("teacher.jsonl",), or teacher), contrastive (the warm start's loss, for as many steps); smoke (seconds, no warm start).
+data.negatives_files=("teacher.jsonl",), or teacher), contrastive (the warm start's loss, for as many steps);
+smoke (seconds, no warm start).
 """
 
 import os
