@@ -9,25 +9,14 @@ better are those that jaxir mine finds (negatives_file, or negatives_files=("jud
 init_from takes a bi-encoder, a masked language model, a decoder or a work directory, whose head is new, or a
 published cross-encoder with its own. docs/reranking.md has the rest.
 
-Variants: a data set (squad, squadshifts, medquad, nfcorpus, scifact, wikiqa, trecqa: folders in BEIR layout
-under $JAXIR_DATA), minilm (from published weights), listwise (the softmax over each list, which is the
-default), ranknet (pairs of each list), pg (nDCG@10 by the policy gradient), smoke (seconds).
+Variants: a data set by its short name (squad, nfcorpus and others of jaxir/data/named.py: folders in BEIR
+layout under $JAXIR_DATA), minilm (from published weights), listwise (the softmax over each list, which is
+the default), ranknet (pairs of each list), pg (nDCG@10 by the policy gradient), smoke (seconds).
 """
 
-import os
-
 from jaxir.config import variants_of
+from jaxir.data.named import FOLDERS, SENTENCES, use_named
 from jaxir.training.defaults import default_config
-
-FOLDERS = {
-    "squad": "squad-sentences",
-    "squadshifts": "squadshifts",
-    "medquad": "medquad",
-    "nfcorpus": "nfcorpus",
-    "scifact": "scifact",
-    "wikiqa": "wikiqa",
-    "trecqa": "trecqa",
-}
 
 
 def get_config(variant: str = ""):
@@ -58,13 +47,10 @@ def get_config(variant: str = ""):
     # Lists of the dev split are ranked; of each query 30 documents.
     c.eval = dict(every=250, split="dev", queries=50, docs=3000, measure="nDCG@10")
     c.checkpoint.every = 250
-    for name, folder in FOLDERS.items():
-        if name in variants:
-            c.data.source = f"beir:{os.path.join(os.environ.get('JAXIR_DATA', 'data'), folder)}"
-            c.name = f"cross-encoder-{name}"
-    if variants & {"squad", "wikiqa", "trecqa"}:  # single sentences
+    named = use_named(c, variants)
+    if named in SENTENCES:
         c.max_length.doc = 96
-    if "nfcorpus" in variants:
+    if named == "nfcorpus":
         c.data.negatives_files = ("judged", "random")
     if "minilm" in variants:
         c.init_from = "sentence-transformers/all-MiniLM-L6-v2"
@@ -78,7 +64,7 @@ def get_config(variant: str = ""):
         c.objective = dict(rank=dict(fn="jaxir.losses:pl_policy_gradient", on="listed", samples=16, cutoff=8))
     if "smoke" in variants:
         c.steps, c.batch_size = 4, 4
-        if not variants & set(FOLDERS):
+        if not named:
             c.data.source = "pydocs:optax,tqdm"
         c.data.listed = 3
         c.tokenizer.vocab_size = 500

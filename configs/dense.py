@@ -4,25 +4,13 @@
   jaxir train --config=dense:squad --workdir=runs/squad              on a data set under $JAXIR_DATA
   jaxir train --config=dense:squad,static --workdir=runs/squad       with the static encoder
 
-Variants: a data set (squad, squadshifts, medquad, nfcorpus, scifact, wikiqa, trecqa, jaquad: folders
-in BEIR layout under $JAXIR_DATA), static (token embeddings instead of a transformer), smoke (seconds).
+Variants: a data set by its short name (squad, nfcorpus and others of jaxir/data/named.py: folders in BEIR
+layout under $JAXIR_DATA), static (token embeddings instead of a transformer), smoke (seconds).
 """
 
-import os
-
 from jaxir.config import variants_of
+from jaxir.data.named import FOLDERS, use_named
 from jaxir.training.defaults import default_config
-
-FOLDERS = {
-    "squad": "squad-sentences",
-    "squadshifts": "squadshifts",
-    "medquad": "medquad",
-    "nfcorpus": "nfcorpus",
-    "scifact": "scifact",
-    "wikiqa": "wikiqa",
-    "trecqa": "trecqa",
-    "jaquad": "jaquad",
-}
 
 
 def get_config(variant: str = ""):
@@ -50,13 +38,10 @@ def get_config(variant: str = ""):
     c.optimizer.optimizer = dict(fn="optax:adamw", weight_decay=0.05)
     c.eval = dict(every=250, split="dev", queries=500, docs=5000, measure="MRR@10")
     c.checkpoint.every = 250
-    for name, folder in FOLDERS.items():
-        if name in variants:
-            c.data.source = f"beir:{os.path.join(os.environ.get('JAXIR_DATA', 'data'), folder)}"
-            c.name = f"dense-{name}"
-    if "jaquad" in variants:  # no spaces between words
+    named = use_named(c, variants)
+    if named == "jaquad":  # no spaces between words
         c.tokenizer.kind = "unigram"
-    if "nfcorpus" in variants or "scifact" in variants or "squadshifts" in variants:
+    if named in ("nfcorpus", "scifact", "squadshifts"):
         c.max_length.doc = 128
     if "static" in variants:
         c.encoder = dict(fn="jaxir.models.static:static", dim=512)
@@ -66,7 +51,7 @@ def get_config(variant: str = ""):
         c.steps, c.batch_size = 600, 512
     if "smoke" in variants:
         c.steps, c.batch_size = 4, 8
-        if not variants & set(FOLDERS):
+        if not named:
             c.data.source = "pydocs:optax,tqdm"
         c.tokenizer.vocab_size = 500
         c.max_length = dict(query=8, doc=16)

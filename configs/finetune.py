@@ -9,24 +9,13 @@
 init_from takes a folder, a name of the Hugging Face Hub or a work directory of jaxir train. More in
 docs/pretrained.md: freezing, learning rates by layer, adapters, bfloat16, merging.
 
-Variants: a data set (squad, squadshifts, medquad, nfcorpus, scifact, wikiqa, trecqa: folders in BEIR layout
-under $JAXIR_DATA; without one, the docstrings of the installed packages), lora, smoke (seconds).
+Variants: a data set by its short name (squad, nfcorpus and others of jaxir/data/named.py: folders in BEIR
+layout under $JAXIR_DATA; without one, the docstrings of the installed packages), lora, smoke (seconds).
 """
 
-import os
-
 from jaxir.config import variants_of
+from jaxir.data.named import FOLDERS, SENTENCES, use_named
 from jaxir.training.defaults import default_config
-
-FOLDERS = {
-    "squad": "squad-sentences",
-    "squadshifts": "squadshifts",
-    "medquad": "medquad",
-    "nfcorpus": "nfcorpus",
-    "scifact": "scifact",
-    "wikiqa": "wikiqa",
-    "trecqa": "trecqa",
-}
 
 
 def get_config(variant: str = ""):
@@ -46,11 +35,8 @@ def get_config(variant: str = ""):
     c.optimizer.decay = "linear"
     c.eval = dict(every=250, split="dev", queries=300, docs=3000, measure="MRR@10")
     c.checkpoint.every = 250
-    for name, folder in FOLDERS.items():
-        if name in variants:
-            c.data.source = f"beir:{os.path.join(os.environ.get('JAXIR_DATA', 'data'), folder)}"
-            c.name = f"finetune-{name}"
-    if variants & {"squad", "wikiqa", "trecqa"}:  # single sentences
+    named = use_named(c, variants)
+    if named in SENTENCES:
         c.max_length.doc = 96
     if "lora" in variants:
         c.lora.update(rank=16, alpha=32.0, targets="attention/(query|key|value|out)/kernel", dropout=0.05)
@@ -59,7 +45,7 @@ def get_config(variant: str = ""):
         c.checkpoint.trained_only = True
     if "smoke" in variants:
         c.steps, c.batch_size = 4, 8
-        if not variants & set(FOLDERS):
+        if not named:
             c.data.source = "pydocs:optax,tqdm"
         c.max_length = dict(query=8, doc=16)
         c.lora.rank = min(c.lora.rank, 2)

@@ -9,9 +9,9 @@
 
 The same with a list of (layers, dimensions) is configs/starbucks.py. More in docs/nested.md.
 
-Variants: a data set (squad, squadshifts, medquad, nfcorpus, scifact: folders in BEIR layout under
-$JAXIR_DATA); 2d; layers (every second layer at full width, no smaller widths); sparse; static (token
-embeddings); minilm (start from all-MiniLM-L6-v2); smoke (seconds).
+Variants: a data set by its short name (squad, nfcorpus and others of jaxir/data/named.py: folders in BEIR
+layout under $JAXIR_DATA); 2d; layers (every second layer at full width, no smaller widths); sparse; static
+(token embeddings); minilm (start from all-MiniLM-L6-v2); smoke (seconds).
 """
 
 from jaxir.config import load_config

@@ -10,25 +10,15 @@ Each query has a list of candidates, its judged documents with their grades and 
 list are drawn from the Plackett-Luce policy of its scores, and nDCG@10 of each says what its choices were
 worth. A random start learns nothing this way: hardly a ranking is worth more than another.
 
-Variants: a data set (nfcorpus, wikiqa, trecqa, squad, medquad, scifact: folders in BEIR layout under
-$JAXIR_DATA); what the list is learned by instead: reinforce, leave_one_out, reward_to_go, pl_rank_1,
-pl_rank_2, pl_rank_3 (other estimators), listmle, approx_ndcg, margin_mse (needs scores:
-data.negatives_files=("teacher.jsonl",), or teacher), contrastive (the warm start's loss, for as many steps);
-smoke (seconds, no warm start).
+Variants: a data set by its short name (squad, nfcorpus and others of jaxir/data/named.py: folders in BEIR
+layout under $JAXIR_DATA); what the list is learned by instead: reinforce, leave_one_out, reward_to_go,
+pl_rank_1, pl_rank_2, pl_rank_3 (other estimators), listmle, approx_ndcg, margin_mse (needs scores:
+data.negatives_files=("teacher.jsonl",), or teacher), contrastive (the warm start's loss, for as many
+steps); smoke (seconds, no warm start).
 """
-
-import os
 
 from jaxir.config import load_config
 
-FOLDERS = {
-    "nfcorpus": "nfcorpus",
-    "wikiqa": "wikiqa",
-    "trecqa": "trecqa",
-    "squad": "squad-sentences",
-    "medquad": "medquad",
-    "scifact": "scifact",
-}
 ESTIMATORS = ("reinforce", "leave_one_out", "reward_to_go", "pl_rank_1", "pl_rank_2", "pl_rank_3")
 # Scores of normalised encoders are cosines: the temperature spreads them.
 LOSSES = {
@@ -41,20 +31,18 @@ LOSSES = {
 
 def get_config(variant: str = ""):
     asked = [v for v in variant.split(",") if v]
-    own = [v for v in asked if v in (*ESTIMATORS, *LOSSES, *FOLDERS)]
+    own = [v for v in asked if v in (*ESTIMATORS, *LOSSES)]
     smoke = "smoke" in asked
     c = load_config("dense:" + ",".join(v for v in asked if v not in own))
-    c.name = "-".join(("policy-gradient", *own))
+    c.name = "-".join((c.name.replace("dense", "policy-gradient"), *own))
     c.objective = dict(
         rank=dict(fn="jaxir.losses:pl_policy_gradient", on="listed", temperature=0.05, samples=16, cutoff=10)
     )
     for name in own:
         if name in ESTIMATORS:
             c.objective.rank.estimator = name
-        elif name in LOSSES:
-            c.objective = dict(rank=LOSSES[name])
         else:
-            c.data.source = f"beir:{os.path.join(os.environ.get('JAXIR_DATA', 'data'), FOLDERS[name])}"
+            c.objective = dict(rank=LOSSES[name])
     c.data.augment = ()
     c.data.one_per = "query"
     c.data.listed = 3 if smoke else 31

@@ -10,14 +10,14 @@ What it leaves is read as a dense encoder by all commands and by init_from; a sp
 keeps the head over the vocabulary as well. The sizes are those of configs/starbucks.py. The loss is in nats
 per hidden token; there is no retrieval to measure meanwhile.
 
-Variants: a data set (squad, squadshifts, medquad, nfcorpus, scifact: folders in BEIR layout under
-$JAXIR_DATA, of which only the corpus is needed); minilm, bert (start from published weights); mlm (one size,
-no decoder); smoke (seconds).
+Variants: a data set by its short name (squad, nfcorpus and others of jaxir/data/named.py: folders in BEIR
+layout under $JAXIR_DATA, of which only the corpus is needed); minilm, bert (start from published weights);
+mlm (one size, no decoder); smoke (seconds).
 """
 
 from jaxir.config import load_config, variants_of
+from jaxir.data.named import FOLDERS
 
-FOLDERS = ("squad", "squadshifts", "medquad", "nfcorpus", "scifact")
 SIZES = ((1, 8), (2, 16), (3, 32), (4, 48), (5, 64), (6, 96))
 MINILM = ((1, 12), (2, 24), (3, 48), (4, 96), (5, 192), (6, 384))
 BERT = ((2, 32), (4, 64), (6, 128), (8, 256), (10, 512), (12, 768))

@@ -11,23 +11,14 @@
 The weights of the regularisers, objective.query_sparsity.weight.peak and objective.doc_sparsity.weight.peak,
 choose between quality and cost; jaxir frontier draws it. More in docs/sparse.md.
 
-Variants: a data set (squad, squadshifts, medquad, nfcorpus, scifact: folders in BEIR layout under
-$JAXIR_DATA); bert (start from published weights); sum (the pooling of the first SPLADE); distilled (learn
-from a teacher's scores as well, which jaxir score writes); smoke (seconds).
+Variants: a data set by its short name (squad, nfcorpus and others of jaxir/data/named.py: folders in BEIR
+layout under $JAXIR_DATA); bert (start from published weights); sum (the pooling of the first SPLADE);
+distilled (learn from a teacher's scores as well, which jaxir score writes); smoke (seconds).
 """
 
-import os
-
 from jaxir.config import variants_of
+from jaxir.data.named import FOLDERS, use_named
 from jaxir.training.defaults import default_config
-
-FOLDERS = {
-    "squad": "squad-sentences",
-    "squadshifts": "squadshifts",
-    "medquad": "medquad",
-    "nfcorpus": "nfcorpus",
-    "scifact": "scifact",
-}
 
 
 def get_config(variant: str = ""):
@@ -55,11 +46,8 @@ def get_config(variant: str = ""):
     c.optimizer.learning_rate = 1e-3
     c.eval = dict(every=250, split="dev", queries=500, docs=5000, measure="MRR@10")
     c.checkpoint.every = 250
-    for name, folder in FOLDERS.items():
-        if name in variants:
-            c.data.source = f"beir:{os.path.join(os.environ.get('JAXIR_DATA', 'data'), folder)}"
-            c.name = f"splade-{name}"
-    if variants & {"medquad", "squadshifts", "nfcorpus", "scifact"}:
+    named = use_named(c, variants)
+    if named in ("medquad", "squadshifts", "nfcorpus", "scifact"):
         c.max_length.doc = 128
     if "bert" in variants:
         c.init_from = "distilbert/distilbert-base-uncased"
@@ -69,7 +57,7 @@ def get_config(variant: str = ""):
         c.optimizer.learning_rate = 2e-5
     if "smoke" in variants:
         c.steps, c.batch_size = 4, 8
-        if not variants & set(FOLDERS):
+        if not named:
             c.data.source = "pydocs:optax,tqdm"
         c.tokenizer.vocab_size = 500
         c.max_length = dict(query=8, doc=16)
