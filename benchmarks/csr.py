@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import statistics
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import shared
 
 from jaxir.checks import InputError
 from jaxir.data.prepare import prepare_spec
@@ -81,7 +81,7 @@ def main() -> None:
         )
     collections = [read(given, model, source) for source in given.source]
     rows = [row for c in collections for row in simple(c, given.k)]
-    measured = Measured(given.out / "figures.jsonl")
+    kept = shared.Kept(given.out / "figures.jsonl")
     jobs = [
         (c, method, dataclasses.replace(options, k=k, seed=seed))
         for method in (CSR, PAIRED) if given.paired or method == CSR
@@ -90,7 +90,8 @@ def main() -> None:
     ]  # fmt: skip
     for number, (c, method, how) in enumerate(jobs, 1):
         print(f"{number} of {len(jobs)}: {c.name}, {method}, k={how.k}, seed {how.seed}", file=sys.stderr)
-        rows.append(measured.get(c, method, how))
+        key = fingerprint(c.name, c.docs.shape, method, dataclasses.asdict(how))
+        rows.append(kept.get(key, lambda c=c, method=method, how=how: one(c, method, how)))
     write(given.out, rows, [c.name for c in collections], given.k, collections[0].docs.shape[1])
 
 
@@ -128,24 +129,6 @@ def simple(c: Collection, ks: list[int]) -> list[dict[str, Any]]:
         method = FIRST if k in ks else ALL
         rows.append(dict(source=c.name, method=method, k=k, value=ndcg(c, queries @ docs.T)))
     return rows
-
-
-class Measured:
-    """Figures of trained autoencoders, kept in a file as they come."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.rows = {row["key"]: row for row in map(json.loads, lines)}
-
-    def get(self, c: Collection, method: str, options: Options) -> dict[str, Any]:
-        key = fingerprint(c.name, c.docs.shape, method, dataclasses.asdict(options))
-        if key not in self.rows:
-            self.rows[key] = {"key": key, **one(c, method, options)}
-            with self.path.open("a") as file:
-                file.write(json.dumps(self.rows[key]) + "\n")
-        return self.rows[key]
 
 
 def one(c: Collection, method: str, options: Options) -> dict[str, Any]:

@@ -15,13 +15,14 @@ deviation over seeds) and rewards.png, the training reward of the policy gradien
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import pathlib
 import statistics
 import sys
 from typing import Any, NamedTuple
 
 import numpy as np
+import shared
 
 from jaxir.config import load_config, override
 from jaxir.data.prepare import prepare_spec
@@ -70,12 +71,13 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     keep_compiled(given.out)
     collections = [read(source, given.out) for source in given.source]
+    kept = shared.Kept(given.out / "figures.jsonl")
     rows = [dict(method="BM25", source=c.prepared.name, **of_words(c)) for c in collections]
     for seed in given.seeds:
         warm = given.out / f"warm-{seed}"
-        rows += measured(given, warm, WARM, seed, collections)
+        rows += measured(given, kept, warm, WARM, seed, collections)
         for method in given.methods:
-            rows += measured(given, given.out / f"{method}-{seed}", method, seed, collections)
+            rows += measured(given, kept, given.out / f"{method}-{seed}", method, seed, collections)
     write(given.out, rows, [c.prepared.name for c in collections], ["BM25", WARM, *given.methods])
     draw(given.out, [m for m in given.methods if m in ESTIMATORS], given.seeds)
 
@@ -89,23 +91,24 @@ def read(source: str, out: pathlib.Path) -> Collection:
 
 
 def measured(
-    given: argparse.Namespace, workdir: pathlib.Path, method: str, seed: int, collections: list[Collection]
+    given: argparse.Namespace,
+    kept: shared.Kept,
+    workdir: pathlib.Path,
+    method: str,
+    seed: int,
+    collections: list[Collection],
 ) -> list[dict[str, Any]]:
     """Trains the run where it is not, measures it where it is not, and returns its rows."""
-    file = given.out / "figures.jsonl"
-    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    rows = [row for row in known if row["run"] == workdir.name]
-    missing = [c for c in collections if c.prepared.name not in {row["source"] for row in rows}]
-    if not missing:
-        return rows
-    train(config_of(given, method, seed), workdir)
-    model = load_model(workdir, step="latest")
-    for c in missing:
-        row = dict(run=workdir.name, method=method, seed=seed, source=c.prepared.name, **evaluate(model, c))
-        rows.append(row)
-        with file.open("a") as opened:
-            opened.write(json.dumps(row) + "\n")
-    return rows
+
+    @functools.cache
+    def model() -> Model:
+        train(config_of(given, method, seed), workdir)
+        return load_model(workdir, step="latest")
+
+    def row(c: Collection) -> dict[str, Any]:
+        return dict(method=method, seed=seed, source=c.prepared.name, **evaluate(model(), c))
+
+    return [kept.get(f"{workdir.name} on {c.prepared.name}", lambda c=c: row(c)) for c in collections]
 
 
 def config_of(given: argparse.Namespace, method: str, seed: int) -> Any:
@@ -163,8 +166,8 @@ def write(out: pathlib.Path, rows: list[dict[str, Any]], names: list[str], metho
         cells = []
         for name, how in columns:
             found = [r[how] for r in rows if r["method"] == method and r["source"] == name]
-            spread = statistics.stdev(found) if len(found) > 1 else 0.0
-            cells.append(f"{statistics.mean(found):.4f} ± {spread:.4f}")
+            spread = f" ± {statistics.stdev(found):.4f}" if len(found) > 1 else ""
+            cells.append(f"{statistics.mean(found):.4f}{spread}")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     write_text(out / "table.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
