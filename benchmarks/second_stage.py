@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import shared
+from matplotlib import pyplot
 
 from jaxir.config import load_config, override
 from jaxir.data.prepare import prepare_spec
 from jaxir.data.prepared import Prepared
-from jaxir.evaluation import measures, stages
+from jaxir.evaluation import measures, plots, stages
 from jaxir.files import write_text
 from jaxir.losses.estimators import ESTIMATORS
 from jaxir.retrieval import runs, vectors
@@ -175,20 +176,20 @@ def write(out: pathlib.Path, rows: list[dict[str, Any]], names: list[str], metho
 
 def draw(out: pathlib.Path, methods: list[str], seeds: list[int]) -> None:
     """Mean reward of the sampled rankings over the training steps, the mean over seeds."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     figure, axes = pyplot.subplots(figsize=(6.4, 3.6), dpi=130, layout="constrained")
-    for method in methods:
+    for number, (method, (colour, marker)) in enumerate(zip(methods, plots.SERIES)):
         logs = [[r for r in read_log(out / f"{method}-{seed}") if "loss" in r] for seed in seeds]
         steps = [row["step"] for row in logs[0]]
-        axes.plot(steps, -np.mean([[row["loss"] for row in log] for log in logs], axis=0), label=method)
+        mean = -np.mean([[row["loss"] for row in log] for log in logs], axis=0)
+        # Estimators that agree lie on each other: markers at different steps show both.
+        axes.plot(
+            steps, mean, color=colour, marker=marker, markersize=5, markevery=(number % 4, 4), label=method
+        )
     axes.set_xlabel("step")
     axes.set_ylabel(f"mean {MEASURE} of sampled rankings")
     axes.legend(fontsize=8)
     figure.savefig(out / "rewards.png")
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ from jaxir.evaluation.significance import differences
 from jaxir.files import PathLike
 
 BLUE, VERMILION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#8C8C8C"
-_METHODS = (
+SERIES = (
     *((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), ("#CC79A7", "v"), ("#56B4E9", "P")),
     *(("#000000", "X"), ("#8C6D00", "*")),
 )
+"""Colour and marker of each line of a picture of several."""
 _LEVELS = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 3)))
 _LINES = ((GREEN, "o"), (ORANGE, "s"), (VERMILION, "^"), (BLUE, "D"))
 STYLE = {
@@ -150,7 +151,7 @@ def frontier(
             for name, spots in methods.items():
                 with_cost = [s for s in spots if s.cost is not None and s.cost > 0]
                 if name in lines and with_cost:
-                    handles[name] = _draw_line(axes, with_cost, *_METHODS[lines.index(name) % len(_METHODS)])
+                    handles[name] = _draw_line(axes, with_cost, *SERIES[lines.index(name) % len(SERIES)])
                 for spot in spots:
                     if spot.cost is None:
                         style = _LEVELS[levels.index(name) % len(_LEVELS)]
