@@ -15,7 +15,7 @@ from jaxir.config import TRUSTED, build
 from jaxir.files import PathLike, fingerprint, read_json
 from jaxir.models.config import DTYPES, TransformerConfig
 from jaxir.models.mlm import MlmHead
-from jaxir.models.pretrained import families, hub, modules, sparse_modules, weights
+from jaxir.models.pretrained import hub, modules, sparse_modules, weights
 from jaxir.models.pretrained.assembling import (
     CROSS,
     OWN,
@@ -25,10 +25,10 @@ from jaxir.models.pretrained.assembling import (
     Pretrained,
     assemble,
     check_vocabulary,
-    config_of,
     open_tokenizer,
     with_ids,
 )
+from jaxir.models.pretrained.backbone import open_backbone
 from jaxir.models.pretrained.names import Tensor, under
 from jaxir.models.pretrained.reading_pairs import check_changes as check_pair_changes
 from jaxir.models.pretrained.reading_pairs import cross_encoder_spec, is_cross_encoder, read_cross_encoder
@@ -150,24 +150,15 @@ def _read_transformer(
     ignore: tuple[str, ...],
     mlm: bool,
 ) -> Pretrained:
-    folder = described.trunk
-    family, hf = families.of_config(read_json(folder / "config.json"))
-    trunk = family.trunk(hf)
-    whole = TransformerConfig(**trunk)
-    head = described.head or {"pooling": "last" if whole.causal else "mean", "normalize": True}
-    spec = {"fn": TRANSFORMER, **trunk, **head, **changes}
-    if spec["layers"] > whole.layers:
-        raise InputError(f"layers={spec['layers']}: {folder} has {whole.layers}")
-    config = config_of(spec)
-
-    opened = weights.open_folder(folder, prefixes=family.PREFIXES, renames=family.RENAMES)
+    folder, backbone = described.trunk, open_backbone(described.trunk)
+    family, hf, opened = backbone.family, backbone.hf, backbone.opened
+    head = described.head or {"pooling": "last" if backbone.whole.causal else "mean", "normalize": True}
+    spec = {"fn": TRANSFORMER, **backbone.fields, **head, **changes}
+    config = backbone.config_of(spec)
     encoder = build(spec, allow=TRUSTED)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     table = under("trunk", family.names(config))
-    known = {t.name for t in family.names(whole).values()}
     mlm_arguments = None
-    if hasattr(family, "mlm"):
-        known |= {t.name for t in family.mlm_names(whole).values()}
     if mlm:
         if not hasattr(family, "mlm"):
             raise InputError(f"the architecture {hf['model_type']} has no head over its vocabulary")
@@ -181,7 +172,7 @@ def _read_transformer(
 
     flat = named(shapes)
     table = {path: tensor for path, tensor in table.items() if path in flat}
-    weights.check(opened, table, flat, known=known, ignore=(*family.UNUSED, *family.TIED, *ignore))
+    backbone.check(table, flat, ignore=ignore)
     sources = {path: (opened, tensor) for path, tensor in table.items()}
     if "projection" not in changes:
         sources |= _dense_sources(described, flat, head)

@@ -26,6 +26,7 @@ from jaxir.models.pretrained.assembling import (
     open_tokenizer,
     with_ids,
 )
+from jaxir.models.pretrained.backbone import open_backbone
 from jaxir.models.pretrained.names import Tensor, under
 from jaxir.trees import named
 
@@ -65,19 +66,14 @@ def read_cross_encoder(
     described = _published(folder) if published else _backbone(folder)
     if described.static is not None:
         raise InputError(f"{folder} is a static encoder, without a trunk for a cross-encoder")
-    trunk_folder = described.trunk
-    family, hf = families.of_config(read_json(trunk_folder / "config.json"))
+    trunk_folder, backbone = described.trunk, open_backbone(described.trunk)
+    family, hf, opened = backbone.family, backbone.hf, backbone.opened
     if not hasattr(family, "classifier"):
         raise InputError(f"jaxir has no cross-encoder of the architecture {hf['model_type']}")
-    trunk = family.trunk(hf)
-    whole = TransformerConfig(**trunk)
     given = dict(arguments or {})
     words = [given.pop(name, None) for name in ("token", "against")]
-    spec = {"fn": CROSS, **trunk, **family.classifier(hf), **given, **changes}
-    if spec["layers"] > whole.layers:
-        raise InputError(f"layers={spec['layers']}: {folder} has {whole.layers}")
-    config = config_of(spec)
-    opened = weights.open_folder(trunk_folder, prefixes=family.PREFIXES, renames=family.RENAMES)
+    spec = {"fn": CROSS, **backbone.fields, **family.classifier(hf), **given, **changes}
+    config = backbone.config_of(spec)
     tokenizer = open_tokenizer(trunk_folder, described.lowercase)
     check_vocabulary(trunk_folder, tokenizer, config.vocab_size)
     if published and _without_types(trunk_folder):
@@ -90,15 +86,12 @@ def read_cross_encoder(
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     flat = named(shapes)
     table = under("trunk", family.names(config))
-    known = {t.name for t in family.names(whole).values()} | {t.name for t in of_head.values()}
-    if hasattr(family, "mlm"):
-        known |= {t.name for t in family.mlm_names(whole).values()}
     # The pooler of a BERT belongs to its pre-training, and is there where the head is not.
     pooler = {path: t for path, t in of_head.items() if t.name.startswith("pooler.")}
     stored = {path: t for path, t in pooler.items() if t.name in opened.files}
     table |= of_head if has_head else stored
     table = {path: tensor for path, tensor in table.items() if path in flat}
-    weights.check(opened, table, flat, known=known, ignore=(*family.UNUSED, *family.TIED, *ignore))
+    backbone.check(table, flat, known=(t.name for t in of_head.values()), ignore=ignore)
     sources: dict[str, Source] = {path: (opened, tensor) for path, tensor in table.items()}
     if words[0] is not None:
         sources["head/kernel"] = _of_words(words, spec, family, hf, opened, tokenizer, folder)

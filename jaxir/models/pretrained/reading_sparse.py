@@ -22,11 +22,11 @@ from jaxir.models.pretrained.assembling import (
     Source,
     assemble,
     check_vocabulary,
-    config_of,
     open_tokenizer,
     splade_fields,
     with_ids,
 )
+from jaxir.models.pretrained.backbone import open_backbone
 from jaxir.models.pretrained.names import under
 from jaxir.models.pretrained.sparse_modules import Sparse
 from jaxir.models.sparse import WEIGHTS
@@ -57,15 +57,11 @@ def read_sparse(
         do not fit, a query table of another vocabulary.
     """
     check_changes(changes)
-    folder = described.trunk
-    family, hf = families.of_config(read_json(folder / "config.json"))
-    trunk = family.trunk(hf)
-    whole = TransformerConfig(**trunk)
-    opened = weights.open_folder(folder, prefixes=family.PREFIXES, renames=family.RENAMES)
-    spec = {"fn": SPLADE, **splade_fields(trunk), **(said.arguments if said else {}), **arguments, **changes}
-    if spec["layers"] > whole.layers:
-        raise InputError(f"layers={spec['layers']}: {folder} has {whole.layers}")
-    config = config_of(spec)
+    folder, backbone = described.trunk, open_backbone(described.trunk)
+    family, hf, opened = backbone.family, backbone.hf, backbone.opened
+    given_by = said.arguments if said else {}
+    spec = {"fn": SPLADE, **splade_fields(backbone.fields), **given_by, **arguments, **changes}
+    config = backbone.config_of(spec)
     has_head = _has_head(family, hf, config, opened)
     if arguments.get("head") is None:
         if not has_head:
@@ -82,15 +78,12 @@ def read_sparse(
     spec = with_ids(spec, tokenizer)
     if said is not None and said.max_active is not None and "top_k" not in arguments:
         spec["top_k"] = said.max_active
-        _check_bags_are_whole(spec, _length(described, whole, config), folder)
+        _check_bags_are_whole(spec, _length(described, backbone.whole, config), folder)
 
     encoder = build(spec, allow=TRUSTED)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     flat = named(shapes)
     table = under("trunk", family.names(config))
-    known = {t.name for t in family.names(whole).values()}
-    if hasattr(family, "mlm"):
-        known |= {t.name for t in family.mlm_names(whole).values()}
     if has_head:
         table |= under("mlm", family.mlm_names(config))
     towers = {f"{side}/": opened for side in SIDES} if spec.get("towers") == "separate" else {"": opened}
@@ -99,8 +92,7 @@ def read_sparse(
     sources: dict[str, Source] = {**given}
     for tower, files in towers.items():
         wanted = {f"{tower}{path}": t for path, t in table.items() if f"{tower}{path}" in flat}
-        skipped = (*family.UNUSED, *family.TIED, *ignore)
-        weights.check(files, wanted, flat, known=known, ignore=skipped)
+        backbone.check(wanted, flat, opened=files, ignore=ignore)
         sources |= {path: (files, tensor) for path, tensor in wanted.items()}
     params = assemble(shapes, sources, encoder, dtype, shardings)
     names = [tokenizer.fingerprint, *(weights.fingerprint(files) for files in towers.values())]
