@@ -99,23 +99,18 @@ def evaluated(
     given: argparse.Namespace, kept: shared.Kept, c: Collection, method: str, seed: int, listed: list[Size]
 ) -> dict[str, Any]:
     """The figures of one run on one collection; the run is trained where it is not."""
-    alone = method == SEPARATE
-    run = "-".join((method, *(["{}x{}".format(*listed[0])] if alone else []), str(seed)))
-    run = run.replace(", ", "-").replace(" ", "-").lower()
+    size = "{}x{}-".format(*listed[0]) if method == SEPARATE else ""
+    run = f"{method}-{size}{seed}".replace(",", "").replace(" ", "-").lower()
 
     def measure() -> dict[str, Any]:
-        model = load_model(trained(given, run, method, seed, listed), **latest(method))
+        model = load_model(trained(given, run, method, seed, listed), step="latest")
         lengths = {**model.config["max_length"], "doc": given.doc_length}
         model = model._replace(config={**model.config, "max_length": lengths})
         layers, dims = (tuple(sorted(set(part))) for part in zip(*listed))
         figures = nested_figures(model, c, layers, dims)
-        return dict(method=method, seed=seed, source=c.name, alone=alone, figures=figures)
+        return dict(method=method, seed=seed, source=c.name, figures=figures)
 
     return kept.get(f"{run} on {c.name}", measure)
-
-
-def latest(method: str) -> dict[str, str]:
-    return {} if method == UNTRAINED else dict(step="latest")
 
 
 def trained(given: argparse.Namespace, run: str, method: str, seed: int, listed: list[Size]) -> Any:

@@ -39,8 +39,6 @@ def get_config(variant: str = ""):
     c.eval = dict(every=250, split="dev", queries=500, docs=5000, measure="MRR@10")
     c.checkpoint.every = 250
     named = use_named(c, variants)
-    if named == "jaquad":  # no spaces between words
-        c.tokenizer.kind = "unigram"
     if named in ("nfcorpus", "scifact", "squadshifts"):
         c.max_length.doc = 128
     if "static" in variants:

@@ -21,9 +21,14 @@ FOLDERS = {
 SENTENCES = frozenset({"squad", "wikiqa", "trecqa"})
 """Those whose documents are single sentences."""
 
+UNSPACED = frozenset({"jaquad"})
+"""Those whose words no spaces divide: a vocabulary of words would make one of each sentence."""
+
 
 def use_named(config: Any, variants: Collection[str]) -> str | None:
     """Sets ``data.source`` to the data set among a config's variants, if one is, and adds it to the name.
+
+    A data set without spaces between words gets a unigram vocabulary.
 
     Returns:
       The short name, or None.
@@ -41,4 +46,6 @@ def use_named(config: Any, variants: Collection[str]) -> str | None:
         return None
     config.data.source = f"beir:{os.path.join(os.environ.get('JAXIR_DATA', 'data'), FOLDERS[found[0]])}"
     config.name += f"-{found[0]}"
+    if found[0] in UNSPACED:
+        config.tokenizer.kind = "unigram"
     return found[0]

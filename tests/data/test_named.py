@@ -20,3 +20,9 @@ def test_two_data_sets_are_refused():
 def test_a_config_without_one_keeps_its_own_source():
     config = load_config("dense")
     assert (config.data.source, config.name) == ("pydocs", "dense")
+
+
+@pytest.mark.parametrize("config", ["dense", "splade", "cross_encoder", "policy_gradient", "smae"])
+def test_words_without_spaces_get_a_unigram_vocabulary(config):
+    assert load_config(f"{config}:jaquad").tokenizer.kind == "unigram"
+    assert load_config(f"{config}:squad").tokenizer.kind == "wordpiece"
